@@ -1,0 +1,1 @@
+"""aodnet: trains, evaluates and applies AOD-Net on datasets made by hazegen."""

@@ -1,0 +1,1 @@
+"""hazegen: physically right hazy/clean image pairs from photos and depth maps."""

@@ -1,0 +1,209 @@
+"""The command `hazegen`: parses, calls one function, prints its summary."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hazegen import config
+from hazegen.errors import HazegenError, RefusedError, VerifyError
+from hazegen.manifest import SPLITS
+from hazegen.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hazegen.make import MakeOptions
+
+DESCRIPTION = "Turns clean photos and depth maps into physically right hazy/clean pairs in TFRecords."
+
+Verb = Callable[[list[str]], int]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status (README, exit codes)."""
+    verbs: dict[str, tuple[str, Verb]] = {
+        "samples": ("procedural scenes with exact depth, to start without data", _samples),
+        "make": ("a dataset of hazy/clean pairs from photos and depth maps", _make),
+        "verify": ("hold a dataset against its manifest, down to the pixels", _verify),
+        "preview": ("a contact sheet of a dataset's pairs", _preview),
+    }
+    return run_verb("hazegen", DESCRIPTION, verbs, sys.argv[1:] if argv is None else argv)
+
+
+def new_parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose help ends with examples, and that takes no abbreviated options."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], argv: list[str]) -> int:
+    """Dispatches to a verb; turns the errors that a user can cause into a message and an exit status."""
+    lines = [f"  {name:<16}{summary}" for name, (summary, _) in verbs.items()]
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog="commands:\n" + "\n".join(lines) + f"\n\n'{prog} COMMAND --help' shows options and examples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument("command", nargs="?", choices=list(verbs), metavar="COMMAND", help="one of those below")
+    chosen = parser.parse_args(argv[:1])
+    if chosen.version:
+        from importlib.metadata import version
+
+        print(f"{prog} {version('hazegen')}")
+        return 0
+    if chosen.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return verbs[chosen.command][1](argv[1:])
+    except HazegenError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        return _fail(f"{error}. What is finished stays; run the same command again.", 4)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to continue.", 130)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+def _samples(argv: list[str]) -> int:
+    parser = new_parser(
+        "hazegen samples",
+        "Makes procedural scenes (streets and rooms) with exact depth and intrinsics.",
+        "  hazegen samples --out scenes --scenes 24 --seed 0",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="new folder; images, depth and camera go into it")
+    parser.add_argument("--scenes", type=int, default=24, help="how many [default: 24]")
+    parser.add_argument("--seed", type=int, default=0, help="decides them all [default: 0]")
+    parser.add_argument("--width", type=int, default=640, help="width [px, default: 640]")
+    parser.add_argument("--height", type=int, default=480, help="height [px, default: 480]")
+    given = parser.parse_args(argv)
+    from hazegen.samples import make_samples
+
+    made = make_samples(given.out, given.scenes, given.seed, width=given.width, height=given.height, progress=True)
+    print(f"{made.streets} streets and {made.rooms} rooms in '{given.out}'.")
+    print(
+        f"next: hazegen make --images {given.out}/images --depth {given.out}/depth --camera {given.out}/camera "
+        "--out dataset --recipe outdoor-visibility"
+    )
+    return 0
+
+
+def _make(argv: list[str]) -> int:
+    from hazegen.make import MakeOptions
+
+    parser = new_parser(
+        "hazegen make",
+        "Makes a dataset of hazy/clean pairs from photos and depth maps.",
+        "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset --dry-run\n"
+        "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset\n"
+        "  hazegen make --images photos --depth depth --camera camera --out fog --variants 5 --maps \\\n"
+        "      --recipe outdoor-visibility --recipe.visibility-m 'log-uniform(30, 300)'",
+    )
+    config.add_options(parser, MakeOptions, "dataset")
+    parser.add_argument("--recipe", default="aod-released", help="recipe file or name [default: aod-released]")
+    config.add_options(parser, Recipe, "recipe (each stands above the recipe file)", prefix="recipe.")
+    namespace = parser.parse_args(argv)
+    path = config.find_config(namespace.recipe, "recipes")
+    values = config.read_config(path, Recipe) | config.given(namespace, Recipe, "recipe.")
+    recipe = config.build(Recipe, values, "recipe.")
+    options = config.build(MakeOptions, config.given(namespace, MakeOptions))
+    return _dry_run(options, recipe) if options.dry_run else _make_for_real(options, recipe)
+
+
+def _dry_run(options: "MakeOptions", recipe: Recipe) -> int:
+    from hazegen.estimate import estimate
+
+    told = estimate(options, recipe)
+    print(f"inputs      {told.found} found, {sum(told.rejected.values())} rejected{_codes(told.rejected)}")
+    print(f"scenes      {', '.join(f'{count} {split}' for split, count in sorted(told.scenes.items()))}")
+    print(f"to write    {told.pairs} pairs in {told.shards} shards, about {told.bytes / 1e6:,.0f} MB")
+    print(f"time        about {told.seconds:,.0f} s")
+    for problem in told.probe_rejected:
+        print(f"rejected    {problem}")
+    print("Nothing was written; the same command without --dry-run makes it.")
+    return 3 if told.probe_rejected else 0
+
+
+def _make_for_real(options: "MakeOptions", recipe: Recipe) -> int:
+    from hazegen.make import make
+
+    made = make(options, recipe)
+    known, inputs, out = made.manifest, made.manifest.inputs, options.out
+    if made.reused == len(known.shards):
+        print(f"Nothing to do: '{out}' is finished.")
+    records, size = sum(s.records for s in known.shards), sum(s.bytes for s in known.shards)
+    print(f"{records} pairs of {inputs['used']} scenes in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
+          f"{made.seconds:.1f} s, recipe {recipe.name}.")  # fmt: skip
+    for split, counts in known.splits.items():
+        print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
+    print(f"  inputs: {inputs['found']} found = {inputs['used']} used + {inputs['rejected']} rejected"
+          f"{_codes(made.rejected)}")  # fmt: skip
+    print(f"next: hazegen preview {out} --out preview.png, then: aodnet fit --data {out}")
+    refused = inputs["rejected"] - made.rejected.get("left-out", 0)
+    if refused > options.max_rejected * inputs["found"]:
+        raise RefusedError(
+            f"{refused} of {inputs['found']} inputs were rejected. Expected at most {options.max_rejected:.1%}; "
+            f"first reason: {made.first_reason} The dataset is finished without them. '{out}/inputs.csv' lists "
+            "each with its reason; mend them, or pass --max-rejected."
+        )
+    return 0
+
+
+def _codes(rejected: dict[str, int]) -> str:
+    listed = ", ".join(f"{count} {code}" for code, count in sorted(rejected.items()))
+    return f" ({listed})" if listed else ""
+
+
+def _verify(argv: list[str]) -> int:
+    parser = new_parser(
+        "hazegen verify",
+        "Holds every shard against the manifest: size, SHA-256, count, each record, each picture.",
+        "  hazegen verify dataset",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    parser.add_argument("--workers", type=int, help="worker processes [default: all cores]")
+    given = parser.parse_args(argv)
+    from hazegen.verify import verify
+
+    known, rows, strangers = verify(given.dataset, given.workers)
+    print(f"{'shard':<36}{'records':>9}  state")
+    for row in rows:
+        print(f"{row.shard.name:<36}{row.records:>9}  {row.problem or 'ok'}")
+    bad = [row for row in rows if row.problem]
+    if bad or strangers:
+        names = [row.shard.name for row in bad] + [f"{name} (not in the manifest)" for name in strangers]
+        raise VerifyError(
+            f"'{given.dataset}' is not what its manifest says. Expected {len(rows)} sound shards, received "
+            f"{len(bad)} damaged and {len(strangers)} unknown: {', '.join(names[:5])}. Make or download them again."
+        )
+    print(f"all {len(rows)} shards and {sum(row.records for row in rows)} pairs are as the manifest says.")
+    return 0
+
+
+def _preview(argv: list[str]) -> int:
+    parser = new_parser(
+        "hazegen preview",
+        "Writes a contact sheet: clean, transmission (where stored), hazy, with beta, A and visibility.",
+        "  hazegen preview dataset --out preview.png\n  hazegen preview dataset --out test.png --split test --pairs 24",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+    parser.add_argument("--pairs", type=int, default=12, help="how many [default: 12]")
+    parser.add_argument("--split", choices=SPLITS, help="only this split")
+    given = parser.parse_args(argv)
+    from hazegen.preview import preview
+
+    shown = preview(given.dataset, given.out, given.pairs, given.split)
+    print(f"{shown} pairs in '{given.out}'.")
+    return 0

@@ -1,0 +1,143 @@
+"""Options and config files from the fields of a dataclass, for both command lines.
+
+A dataclass is the one home of a setting: its type, its default, and the sentence about it in the
+class's docstring, which becomes the option's help.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import re
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from hazegen.errors import UsageError
+from hazegen.recipe import Draw, parse_draw
+
+Settings = TypeVar("Settings")
+
+_PACKAGE = Path(__file__).parent
+
+
+def config_folder() -> Path:
+    """Where the shipped configs lie: beside the code when installed, in configs/ of a checkout."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
+
+def find_config(name: str, folder: str) -> Path:
+    """The file that `name` means: a path, or the name of a shipped config of `folder`.
+
+    Raises:
+        UsageError: Neither; the message lists the shipped ones.
+    """
+    shipped = config_folder() / folder / f"{name}.yaml"
+    for path in (Path(name), shipped):
+        if path.is_file():
+            return path
+    names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
+    raise UsageError(
+        f"There is no config '{name}'. Expected a YAML file or one of {', '.join(names)}, received neither. "
+        "Check the name."
+    )
+
+
+def read_config(path: Path, cls: type) -> dict[str, Any]:
+    """The mapping of a config file, every key of which is a field of the dataclass `cls`.
+
+    Raises:
+        UsageError: No mapping, or an unknown key: names it, the nearest valid one, and all valid ones.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"'{path}' is no YAML. Expected a mapping, received: {error}. Correct the file.") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"'{path}' is no config. Expected 'key: value' lines, received {content!r}. Correct the file.")
+    valid = [field.name for field in dataclasses.fields(cls)]
+    for key in content:
+        if key not in valid:
+            near = difflib.get_close_matches(str(key), valid, 1)
+            hint = f"Did you mean '{near[0]}'?" if near else "Remove it, or correct its name."
+            raise UsageError(f"'{path}' has an unknown key. Expected among {', '.join(valid)}, received '{key}'. {hint}")
+    return content
+
+
+def build(cls: type[Settings], values: dict[str, Any], prefix: str = "") -> Settings:
+    """The dataclass `cls` of the given values, each turned into its field's type.
+
+    Raises:
+        UsageError: A value of another type, or what the dataclass itself refuses.
+    """
+    hints = typing.get_type_hints(cls)
+    return cls(**{name: _convert(f"{prefix}{name}", hints[name], value) for name, value in values.items()})
+
+
+def _convert(name: str, hint: Any, value: Any) -> Any:
+    if type(None) in typing.get_args(hint) and (value is None or value in ("null", "none")):
+        return None
+    if Draw in (hint, *typing.get_args(hint)):
+        return parse_draw(value)
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        raise UsageError(
+            f"{name} cannot be used. Expected {describe(hint)}, received {value!r} ({error.errors()[0]['msg']}). "
+            f"Correct {name}."
+        ) from None
+
+
+def describe(hint: Any) -> str:
+    """A type as a user would name it."""
+    arguments = [argument for argument in typing.get_args(hint) if argument is not type(None)]
+    if typing.get_origin(hint) is typing.Literal:
+        return "|".join(str(argument) for argument in arguments)
+    if type(None) in typing.get_args(hint):
+        return describe(arguments[0])
+    names = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH", Draw: "DRAW", bool: "true|false"}
+    return names.get(hint, str(hint))
+
+
+def add_options(parser: argparse.ArgumentParser, cls: type, title: str, prefix: str = "") -> None:
+    """One option for each field of the dataclass `cls`, its help from the class's docstring.
+
+    Options that are not given leave no trace in the namespace: a config file may still say them.
+    """
+    group = parser.add_argument_group(title)
+    hints, texts = typing.get_type_hints(cls), attribute_texts(cls)
+    for field in dataclasses.fields(cls):
+        option = f"--{prefix}{field.name.replace('_', '-')}"
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        note = "" if required or field.default in (None, False) or "[default" in texts[field.name] else (
+            f" [default: {field.default}]"
+        )  # fmt: skip
+        shared: dict[str, Any] = {"dest": f"{prefix}{field.name}", "default": argparse.SUPPRESS}
+        shared["help"] = (texts[field.name] + note).replace("%", "%%")
+        if hints[field.name] is bool:
+            group.add_argument(option, action=argparse.BooleanOptionalAction, **shared)
+        else:
+            group.add_argument(option, metavar=describe(hints[field.name]), required=required, **shared)
+
+
+def attribute_texts(cls: type) -> dict[str, str]:
+    """What the 'Attributes:' section of a class's docstring says of each attribute."""
+    lines = (cls.__doc__ or "").partition("Attributes:\n")[2].splitlines()
+    texts: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        if match := re.fullmatch(r" {8}(\w+): (.+)", line):
+            name = match[1]
+            texts[name] = match[2]
+        elif name and line.strip():
+            texts[name] += f" {line.strip()}"
+    return texts
+
+
+def given(namespace: argparse.Namespace, cls: type, prefix: str = "") -> dict[str, Any]:
+    """The options of `cls` that stand on the command line."""
+    names = (field.name for field in dataclasses.fields(cls))
+    return {name: getattr(namespace, f"{prefix}{name}") for name in names if hasattr(namespace, f"{prefix}{name}")}

@@ -1,0 +1,34 @@
+"""The errors that a user can cause, one class for each exit code.
+
+Every message says what is wrong, what was expected, what was received and what to do.
+"""
+
+
+class HazegenError(Exception):
+    """Base of the errors whose message is written for the user: no traceback is shown for them."""
+
+    exit_code = 1
+
+
+class UsageError(HazegenError, ValueError):
+    """An option, a recipe or a config is out of range or contradicts another."""
+
+    exit_code = 2
+
+
+class RefusedError(HazegenError, ValueError):
+    """An input cannot be used, or a threshold was passed."""
+
+    exit_code = 3
+
+
+class StoreError(HazegenError, OSError):
+    """A disk, a network or a store failed."""
+
+    exit_code = 4
+
+
+class VerifyError(HazegenError):
+    """A dataset or a file is not what its manifest says it is."""
+
+    exit_code = 5

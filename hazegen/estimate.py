@@ -1,0 +1,58 @@
+"""hazegen make --dry-run: what a run would do, from a few scenes, with nothing written."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from hazegen import engine, make, scenes
+from hazegen.errors import RefusedError
+from hazegen.make import MakeOptions
+from hazegen.recipe import Recipe
+
+PROBED = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would make.
+
+    Attributes:
+        found: Number of inputs.
+        rejected: Inputs rejected by their names alone, for each reason's code.
+        probe_rejected: Sentences of the probed scenes that could not be read.
+        scenes: Scenes for each split.
+        pairs, shards: To be written.
+        bytes, seconds: Estimated from the probed scenes; 0 where none of them could be read.
+    """
+
+    found: int
+    rejected: dict[str, int]
+    probe_rejected: list[str]
+    scenes: dict[str, int]
+    pairs: int
+    shards: int
+    bytes: int
+    seconds: float
+
+
+def estimate(options: MakeOptions, recipe: Recipe) -> Estimate:
+    """Plans the run and makes the first few scenes in memory."""
+    tasks, rejected, found = make.plan(options, recipe)
+    by_split: Counter[str] = Counter()
+    for task in tasks:
+        by_split[task.plan.split] += len(task.plan.scenes)
+    refs = [ref for task in tasks for ref in task.plan.scenes][:PROBED]
+    problems: list[str] = []
+    size, began = 0, time.perf_counter()
+    for ref in refs:
+        try:
+            scene = scenes.load(ref, tasks[0].reading, recipe)
+        except RefusedError as error:
+            problems.append(str(error))
+            continue
+        size += sum(len(record) for _, record in make.scene_records(scene, tasks[0]))
+    scale = by_split.total() / max(1, len(refs) - len(problems))
+    seconds = (time.perf_counter() - began) * scale / (options.workers or engine.cores())
+    pairs = by_split.total() * tasks[0].variants
+    codes = dict(Counter(r.code for r in rejected))
+    return Estimate(found, codes, problems, dict(by_split), pairs, len(tasks), int(size * scale), seconds)

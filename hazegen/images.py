@@ -1,0 +1,144 @@
+"""Reads and writes picture files: headers before memory, native bit depth, one set of codec flags."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hazegen.errors import RefusedError
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+Codec = Literal["jpeg", "png"]
+
+MAX_PIXELS = 80_000_000
+EXIF_ORIENTATION = 0x0112
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file."""
+    if not path.is_file():
+        raise RefusedError(
+            f"'{path}' is not a file. Expected a picture or an array, received "
+            f"{'a folder' if path.is_dir() else 'nothing that can be opened'}. Check the path."
+        )
+    return path.read_bytes()
+
+
+def check_header(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Opens the header alone and refuses what is no picture or is too large to decode.
+
+    Raises:
+        RefusedError: Before any pixel is decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            header = Image.open(io.BytesIO(data))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _too_large(name, str(error), max_pixels) from None
+    except (OSError, ValueError, SyntaxError):
+        raise RefusedError(
+            f"'{name}' is not a picture that can be read. Expected a format of OpenCV and Pillow (JPEG, PNG, "
+            f"TIFF, WebP, PGM, ...), received {len(data)} bytes that begin with {data[:8]!r}. "
+            "Replace or remove the file."
+        ) from None
+    if header.width * header.height > max_pixels:
+        raise _too_large(name, f"{header.width} x {header.height}", max_pixels)
+    return header
+
+
+def _too_large(name: str, received: str, max_pixels: int) -> RefusedError:
+    return RefusedError(
+        f"'{name}' is too large. Expected at most {max_pixels:,} pixels, received {received}. "
+        "Cut or shrink the picture."
+    )
+
+
+def decode(data: bytes, name: str) -> Pixels:
+    """Pixels as the file holds them: 8 or 16 bits (or float), grey, RGB or RGBA, not turned by EXIF.
+
+    Returns:
+        (height, width) or (height, width, 3 or 4), colour in the order R, G, B, A.
+
+    Raises:
+        RefusedError: Not a picture, too large, cut off or damaged.
+    """
+    check_header(data, name)
+    # IMREAD_UNCHANGED: the other modes turn 16 bits into 8, and turn the photo but not its depth map.
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise RefusedError(
+            f"'{name}' cannot be decoded. Expected a complete picture, received {len(data)} bytes that are "
+            "cut off or damaged. Copy the file again, or remove it."
+        )
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return pixels
+
+
+def read_picture(path: Path) -> Pixels:
+    """`decode` of a file."""
+    return decode(read_file(path), path.name)
+
+
+def as_rgb8(pixels: Pixels, name: str) -> NDArray[np.uint8]:
+    """8-bit RGB of any picture: grey is repeated, alpha dropped, 16 bits rounded to 8."""
+    if pixels.dtype == np.uint16:
+        pixels = np.rint(pixels / 257.0).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise RefusedError(
+            f"'{name}' is no photograph. Expected 8 or 16 bits a channel, received {pixels.dtype}. "
+            "Convert it to sRGB with 8 bits."
+        )
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    return np.ascontiguousarray(pixels[..., :3], np.uint8)
+
+
+def orientation(data: bytes) -> int:
+    """EXIF orientation, 1 (upright) to 8; 1 where the file says nothing valid."""
+    value = Image.open(io.BytesIO(data)).getexif().get(EXIF_ORIENTATION, 1)
+    return value if value in range(1, 9) else 1
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """The picture as a viewer that honours its EXIF orientation shows it."""
+    if orientation in (5, 6, 7, 8):
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def encode(pixels: Pixels, suffix: str, quality: int = 95) -> bytes:
+    """The bytes of a picture file.
+
+    JPEG is written without chroma subsampling; PNG with OpenCV's default settings (compression 1
+    alone is slower and larger).
+
+    Args:
+        pixels: (height, width) or (height, width, 3 or 4), R, G, B, A; 16 bits where the format has them.
+        suffix: File suffix that names the format, as '.jpg' or '.png'.
+        quality: JPEG (and WebP) quality, 1 to 100.
+    """
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    options: list[int] = []
+    if suffix.lower() in (".jpg", ".jpeg"):
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    elif suffix.lower() == ".webp":
+        options = [cv2.IMWRITE_WEBP_QUALITY, quality]
+    done, data = cv2.imencode(suffix, pixels, options)
+    assert done, (suffix, pixels.shape, pixels.dtype)
+    return data.tobytes()

@@ -1,0 +1,131 @@
+"""manifest.json: the mark of a finished dataset, and what every reader holds its shards against."""
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hazegen.errors import RefusedError
+from hazegen.records import SCHEMA_VERSION
+
+MANIFEST = "manifest.json"
+INPUTS = "inputs.csv"
+PLAN = "plan.jsonl"
+SPLITS = ("train", "validation", "test")
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file of a dataset: what it must be."""
+
+    name: str
+    split: str
+    bytes: int
+    records: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished dataset says of itself.
+
+    Attributes:
+        kind: 'pairs'.
+        recipe: The resolved recipe.
+        seed: Seed of all haze and of the splits.
+        color_space: Values that the equation was applied to, 'srgb' or 'linear'.
+        codec: 'jpeg' or 'png' of the clean and hazy images.
+        quality: JPEG quality.
+        variants: Hazy images of each scene.
+        reading: How depth and cameras were read.
+        inputs: Numbers of inputs: found = used + rejected.
+        smallest: Least height and least width of all images [px].
+        splits: For each split its numbers of scenes and records.
+        versions: Of the libraries that decide the bytes.
+        shards: In the order of their names.
+    """
+
+    kind: str
+    recipe: dict[str, Any]
+    seed: int
+    color_space: str
+    codec: str
+    quality: int
+    maps: bool
+    variants: int
+    reading: dict[str, Any]
+    inputs: dict[str, int]
+    smallest: dict[str, int]
+    splits: dict[str, dict[str, int]]
+    versions: dict[str, str]
+    shards: tuple[Shard, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    def shards_of(self, split: str) -> list[Shard]:
+        """The shards of one split.
+
+        Raises:
+            RefusedError: The split has no records.
+        """
+        found = [shard for shard in self.shards if shard.split == split and shard.records]
+        if not found:
+            counts = {name: split["records"] for name, split in self.splits.items()}
+            raise RefusedError(
+                f"Split '{split}' of the dataset is empty. Expected at least one record, received {counts}. "
+                "Make the dataset with another --splits, or choose another split."
+            )
+        return found
+
+    def records_of(self, split: str) -> int:
+        """Number of records of one split."""
+        return sum(shard.records for shard in self.shards if shard.split == split)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
+
+
+def load(folder: Path) -> Manifest:
+    """The manifest of the dataset in `folder`.
+
+    Raises:
+        RefusedError: None there (so the dataset is not finished), not readable, of another schema
+            version, or with a shard whose name leads out of the folder.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise RefusedError(
+            f"'{folder}' is no finished dataset. Expected a {MANIFEST} in it, received a folder without one. "
+            "Run hazegen make to its end, or check the path."
+        )
+    try:
+        content = json.loads(path.read_bytes())
+        version = content["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise RefusedError(
+                f"'{path}' has another schema version. Expected {SCHEMA_VERSION}, received {version}. "
+                "Read it with the hazegen that made it, or make the dataset again."
+            )
+        shards = tuple(Shard(**shard) for shard in content.pop("shards"))
+        manifest = Manifest(**content, shards=shards)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, RefusedError):
+            raise
+        raise RefusedError(
+            f"'{path}' cannot be read. Expected the manifest that hazegen make wrote, received: "
+            f"{type(error).__name__}: {error}. Copy the dataset again."
+        ) from None
+    _check_names(manifest)
+    return manifest
+
+
+def _check_names(manifest: Manifest) -> None:
+    for shard in manifest.shards:
+        if not _SAFE_NAME.fullmatch(shard.name):
+            raise RefusedError(
+                f"The manifest names a shard that may lie elsewhere. Expected a plain file name, "
+                f"received {shard.name!r}. Do not use this dataset."
+            )

@@ -1,0 +1,102 @@
+"""hazegen preview: a contact sheet of pairs, to be looked at before anything is trained."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from hazegen import images, manifest, records
+
+TILE = 240
+MARGIN = 8
+CAPTION = 34
+
+
+def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) -> int:
+    """Writes a contact sheet of clean, transmission (where stored) and hazy, with beta, A, visibility.
+
+    Takes the pairs from as many scenes as it can find among the first records of each shard.
+
+    Returns:
+        Number of pairs shown.
+    """
+    chosen = _choose(folder, pairs, split)
+    rows = [_pair_row(values) for values in chosen]
+    columns = 2 if len(rows) > 3 else 1
+    width = columns * (rows[0].shape[1] + MARGIN) + MARGIN
+    lines = [rows[at : at + columns] for at in range(0, len(rows), columns)]
+    sheet = np.full((MARGIN, width, 3), 255, np.uint8)
+    for line in lines:
+        band = np.full((max(row.shape[0] for row in line) + MARGIN, width, 3), 255, np.uint8)
+        for number, row in enumerate(line):
+            x = MARGIN + number * (row.shape[1] + MARGIN)
+            band[: row.shape[0], x : x + row.shape[1]] = row
+        sheet = np.vstack([sheet, band])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(images.encode(sheet, out.suffix))
+    return len(chosen)
+
+
+def _choose(folder: Path, pairs: int, split: str | None) -> list[dict[str, Any]]:
+    """`pairs` records, of different scenes first, thin and thick haze in turn."""
+    known = manifest.load(folder)
+    shards = [s for s in known.shards if s.records] if split is None else known.shards_of(split)
+    per_shard = -(-8 * pairs // len(shards))
+    pool = [values for shard in shards for values in _first(folder / shard.name, per_shard)]
+    scenes: dict[str, list[dict[str, Any]]] = {}
+    for values in sorted(pool, key=lambda values: values["beta"][1]):
+        scenes.setdefault(values["scene"], []).append(values)
+    groups = [scenes[name] for name in sorted(scenes, key=records.hash_order)]
+    turns = [group[(number * 7 + turn) % len(group)] for turn in range(max(map(len, groups))) for number, group in enumerate(groups)]
+    unique = list({values["key"]: values for values in turns}.values())
+    return unique[:pairs]
+
+
+def _first(path: Path, count: int) -> Iterator[dict[str, Any]]:
+    for number, record in enumerate(records.read_shard(path)):
+        if number == count:
+            return
+        yield records.decode(record)
+
+
+def _pair_row(values: dict[str, Any]) -> NDArray[np.uint8]:
+    """Clean, transmission and hazy side by side above their caption."""
+    tiles = [_tile(images.as_rgb8(images.decode(values["clean"], "clean"), "clean"))]
+    if "transmission" in values:
+        tiles.append(_tile(false_colors(images.decode(values["transmission"], "transmission"))))
+    tiles.append(_tile(images.as_rgb8(images.decode(values["hazy"], "hazy"), "hazy")))
+    picture = np.hstack(tiles)
+    return np.vstack([picture, _caption(_describe(values), picture.shape[1])])
+
+
+def false_colors(transmission: images.Pixels) -> NDArray[np.uint8]:
+    """Transmission in colours: dark is opaque (far), bright is clear (near)."""
+    colored = cv2.applyColorMap((transmission >> 8).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    return np.ascontiguousarray(colored[..., ::-1], np.uint8)
+
+
+def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height = round(pixels.shape[0] * TILE / pixels.shape[1])
+    return np.asarray(cv2.resize(pixels, (TILE, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _describe(values: dict[str, Any]) -> str:
+    beta, light = values["beta"], values["atmospheric_light"]
+    gray = len(set(light)) == 1
+    light_text = f"{light[0]:.2f}" if gray else ", ".join(f"{channel:.2f}" for channel in light)
+    unit = json.loads(values["haze"]).get("metres_per_unit", 1.0)
+    unit_text = "" if unit == 1.0 else f"  ({beta[1] * unit:.2f} per {unit:.3g} m)"
+    return (
+        f"{values['key']}\nbeta {beta[1]:.4g}/m{unit_text}  A {light_text}  visibility {values['visibility_m']:.3g} m"
+    )
+
+
+def _caption(text: str, width: int) -> NDArray[np.uint8]:
+    picture = Image.new("RGB", (width, CAPTION), "white")
+    ImageDraw.Draw(picture).multiline_text((2, 2), text, "black", ImageFont.load_default(12), spacing=2)
+    return np.asarray(picture, np.uint8)
