@@ -1,22 +1,19 @@
 """The command `hazegen`: parses, calls one function, prints its summary."""
 
-import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hazegen import config
-from hazegen.errors import HazegenError, RefusedError, VerifyError
+from hazegen.errors import RefusedError, VerifyError
 from hazegen.manifest import SPLITS
 from hazegen.recipe import Recipe
+from hazegen.verbs import Verb, new_parser, run_verb
 
 if TYPE_CHECKING:
     from hazegen.make import MakeOptions
 
 DESCRIPTION = "Turns clean photos and depth maps into physically right hazy/clean pairs in TFRecords."
-
-Verb = Callable[[list[str]], int]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,52 +25,6 @@ def main(argv: list[str] | None = None) -> int:
         "preview": ("a contact sheet of a dataset's pairs", _preview),
     }
     return run_verb("hazegen", DESCRIPTION, verbs, sys.argv[1:] if argv is None else argv)
-
-
-def new_parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """A parser whose help ends with examples, and that takes no abbreviated options."""
-    return argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
-def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], argv: list[str]) -> int:
-    """Dispatches to a verb; turns the errors that a user can cause into a message and an exit status."""
-    lines = [f"  {name:<16}{summary}" for name, (summary, _) in verbs.items()]
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog="commands:\n" + "\n".join(lines) + f"\n\n'{prog} COMMAND --help' shows options and examples.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="store_true", help="show the version and exit")
-    parser.add_argument("command", nargs="?", choices=list(verbs), metavar="COMMAND", help="one of those below")
-    chosen = parser.parse_args(argv[:1])
-    if chosen.version:
-        from importlib.metadata import version
-
-        print(f"{prog} {version('hazegen')}")
-        return 0
-    if chosen.command is None:
-        parser.print_help(sys.stderr)
-        return 2
-    try:
-        return verbs[chosen.command][1](argv[1:])
-    except HazegenError as error:
-        return _fail(str(error), error.exit_code)
-    except OSError as error:
-        return _fail(f"{error}. What is finished stays; run the same command again.", 4)
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to continue.", 130)
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return status
 
 
 def _samples(argv: list[str]) -> int:
@@ -176,7 +127,7 @@ def _verify(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     from hazegen.verify import verify
 
-    known, rows, strangers = verify(given.dataset, given.workers)
+    rows, strangers = verify(given.dataset, given.workers)
     print(f"{'shard':<36}{'records':>9}  state")
     for row in rows:
         print(f"{row.shard.name:<36}{row.records:>9}  {row.problem or 'ok'}")

@@ -63,7 +63,9 @@ def read_config(path: Path, cls: type) -> dict[str, Any]:
         if key not in valid:
             near = difflib.get_close_matches(str(key), valid, 1)
             hint = f"Did you mean '{near[0]}'?" if near else "Remove it, or correct its name."
-            raise UsageError(f"'{path}' has an unknown key. Expected among {', '.join(valid)}, received '{key}'. {hint}")
+            raise UsageError(
+                f"'{path}' has an unknown key. Expected among {', '.join(valid)}, received '{key}'. {hint}"
+            )
     return content
 
 

@@ -15,7 +15,7 @@ from hazegen.errors import StoreError, UsageError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Report = Callable[[int], None]
+Report = Callable[[int], object]
 
 MAX_WORKERS = 1024
 POLL_S = 0.2
@@ -58,7 +58,7 @@ def run(
     counter = context.Value("Q", 0)
     pool = ProcessPoolExecutor(min(workers, len(tasks) or 1), context, _start_worker, (counter,))
     try:
-        yield from _collect(pool, function, tasks, counter, report)
+        yield from _collect(pool, 2 * workers, function, tasks, counter, report)
     except BrokenProcessPool:
         raise StoreError(
             "A worker process died. Expected it to live, received its end by a signal, often for want of memory. "
@@ -73,14 +73,19 @@ def run(
 
 
 def _collect(
-    pool: ProcessPoolExecutor, function: Callable[..., Result], tasks: Sequence[Task], counter: Any, report: Report
+    pool: ProcessPoolExecutor,
+    at_once: int,
+    function: Callable[..., Result],
+    tasks: Sequence[Task],
+    counter: Any,
+    report: Report,
 ) -> Iterator[Result]:
+    """Results as they end; two tasks a worker keep it busy, a million submitted at once would fill the memory."""
     reported = 0
     waiting = iter(tasks)
-    # Two tasks a worker are enough to keep it busy; a million submitted at once would fill the memory.
     running: set[Future[Result]] = set()
     while True:
-        while len(running) < 2 * pool._max_workers and (task := next(waiting, None)) is not None:
+        while len(running) < at_once and (task := next(waiting, None)) is not None:
             running.add(pool.submit(_call, function, task))
         if not running:
             return

@@ -3,7 +3,7 @@
 import io
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 
 from hazegen.errors import RefusedError
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+Pixels = NDArray[Any]  # uint8, uint16 or float32
 Codec = Literal["jpeg", "png"]
 
 MAX_PIXELS = 80_000_000

@@ -225,7 +225,9 @@ def build_shard(task: ShardTask, report: engine.Report) -> None:
         for key, record in scene_records(scene, task):
             encoded[key] = record
             report(1)
-    shard = shards.write_shard(task.out / task.plan.name, (encoded[key] for key in sorted(encoded, key=records.hash_order)))
+    shard = shards.write_shard(
+        task.out / task.plan.name, (encoded[key] for key in sorted(encoded, key=records.hash_order))
+    )
     result = {"shard": dataclasses.asdict(shard), "rows": rows, "sizes": sorted(set(sizes))}
     shards.write_text(shards.result_path(task.out, task.plan.name), [json.dumps(result)])
 

@@ -52,7 +52,11 @@ def _choose(folder: Path, pairs: int, split: str | None) -> list[dict[str, Any]]
     for values in sorted(pool, key=lambda values: values["beta"][1]):
         scenes.setdefault(values["scene"], []).append(values)
     groups = [scenes[name] for name in sorted(scenes, key=records.hash_order)]
-    turns = [group[(number * 7 + turn) % len(group)] for turn in range(max(map(len, groups))) for number, group in enumerate(groups)]
+    turns = [
+        group[(number * 7 + turn) % len(group)]
+        for turn in range(max(map(len, groups)))
+        for number, group in enumerate(groups)
+    ]
     unique = list({values["key"]: values for values in turns}.values())
     return unique[:pairs]
 
@@ -76,7 +80,7 @@ def _pair_row(values: dict[str, Any]) -> NDArray[np.uint8]:
 
 def false_colors(transmission: images.Pixels) -> NDArray[np.uint8]:
     """Transmission in colours: dark is opaque (far), bright is clear (near)."""
-    colored = cv2.applyColorMap((transmission >> 8).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    colored = cv2.applyColorMap((transmission // 257).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
     return np.ascontiguousarray(colored[..., ::-1], np.uint8)
 
 

@@ -115,8 +115,7 @@ class Recipe:
         _check_range("atmospheric_light", self.atmospheric_light, 0.0, 1.0, low_allowed=True)
         if not 0.0 <= self.max_holes < 1.0:
             raise UsageError(
-                f"max_holes is out of range. Expected a share in [0, 1), received {self.max_holes}. "
-                "Correct the recipe."
+                f"max_holes is out of range. Expected a share in [0, 1), received {self.max_holes}. Correct the recipe."
             )
         if self.sweep == "grid":
             self._check_grid()

@@ -20,7 +20,8 @@ from hazegen.geometry import Camera
 from hazegen.recipe import Recipe
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .ras .sr .tif .tiff .webp".split()
+    (".avif", ".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".ras")
+    + (".sr", ".tif", ".tiff", ".webp")
 )
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".pfm", *readers.ARRAY_SUFFIXES}
 
@@ -221,9 +222,7 @@ def load_camera(path: Path) -> tuple[Camera, dict[str, Any]]:
         ) from None
 
 
-def _same_size(
-    key: str, clean: NDArray[np.uint8], depth_m: NDArray[np.float32], fit: bool
-) -> NDArray[np.float32]:
+def _same_size(key: str, clean: NDArray[np.uint8], depth_m: NDArray[np.float32], fit: bool) -> NDArray[np.float32]:
     height, width = clean.shape[:2]
     if depth_m.shape == (height, width):
         return depth_m
@@ -234,7 +233,8 @@ def _same_size(
             f"({height}, {width}) and depth {depth_m.shape}. Pass --fit-depth to resize the depth map.",
         )
     # Nearest neighbour: a mean of near and far is a distance that is nowhere in the scene.
-    return cv2.resize(depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    fitted = cv2.resize(depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(fitted, np.float32)
 
 
 def _check_shares(key: str, holes: float, sky: float, recipe: Recipe) -> None:

@@ -127,7 +127,7 @@ def _flush(number: int, file: Any) -> None:
 
 
 def _publish(temporary: Path, final: Path) -> None:
-    os.replace(temporary, final)
+    temporary.replace(final)
     folder = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

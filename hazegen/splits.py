@@ -35,7 +35,7 @@ def assign(keys: Iterable[str], shares: dict[str, float], group_by: str | None, 
 def _counts(groups: int, shares: dict[str, float]) -> dict[str, int]:
     """Groups for each split: by share, at least one, the rest to train (or the largest)."""
     largest = max(SPLITS, key=lambda split: shares.get(split, 0.0))
-    counts = {split: 0 for split in SPLITS}
+    counts = dict.fromkeys(SPLITS, 0)
     left = groups
     for split in sorted(set(SPLITS) - {largest}, key=SPLITS.index):
         share = shares.get(split, 0.0)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from hazegen import engine, images, manifest, records
 from hazegen.errors import HazegenError, RefusedError, VerifyError
-from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest, Shard
+from hazegen.manifest import Shard
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class _Task:
     codec: str
 
 
-def verify(folder: Path, workers: int | None = None) -> tuple[Manifest, list[Verified], list[str]]:
+def verify(folder: Path, workers: int | None = None) -> tuple[list[Verified], list[str]]:
     """Reads everything: size, SHA-256 and count of each shard, each record, each picture.
 
     Returns:
-        The manifest, one row for each of its shards, and the names of files that it does not know.
+        One row for each shard of the manifest, and the names of shards that it does not know.
 
     Raises:
         VerifyError: There is no manifest that can be read.
@@ -47,9 +47,9 @@ def verify(folder: Path, workers: int | None = None) -> tuple[Manifest, list[Ver
     with tqdm(total=total, unit="pair", desc="verifying", disable=None) as bar:
         rows = list(engine.run(_verify_shard, tasks, workers, bar.update))
     rows.sort(key=lambda row: row.shard.name)
-    expected = {MANIFEST, INPUTS, PLAN, *(shard.name for shard in known.shards)}
+    expected = {shard.name for shard in known.shards}
     shards = {path.name for path in folder.glob("*.tfrecord*")}
-    return known, rows, sorted(shards - expected)
+    return rows, sorted(shards - expected)
 
 
 def _verify_shard(task: _Task, report: engine.Report) -> Verified:

@@ -41,7 +41,8 @@ def to_metres(values: NDArray[np.generic], fmt: DepthFormat, name: str) -> NDArr
         )
     result = raw * np.float32(unit)
     if fmt.kind == "disparity":
-        assert fmt.focal_px is not None and fmt.baseline_m is not None
+        assert fmt.focal_px is not None
+        assert fmt.baseline_m is not None
         result = geometry.disparity_to_depth(result, fmt.focal_px, fmt.baseline_m)
         result[np.isinf(raw)] = np.nan  # published disparity maps mark the unknown with infinity
     if fmt.no_surface is not None:

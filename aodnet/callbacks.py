@@ -1,0 +1,117 @@
+"""Keras callbacks of a run: the run folder that is made unasked, and the watch over K."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aodnet import weights
+from hazegen import color, images
+from hazegen.errors import RefusedError
+
+HISTORY = "history.csv"
+Logs = dict[str, float]
+
+
+class RunFolder(keras.callbacks.Callback):
+    """Writes history.csv, curves.png, a grid of validation pictures, and best and last weights each epoch.
+
+    Args:
+        folder: Of the run.
+        examples: (hazy, clean) of a few validation images, shown each epoch.
+        first_epoch: Rows of history.csv from this epoch on are of an earlier, longer run and are dropped.
+    """
+
+    def __init__(self, folder: Path, examples: list[tuple[Any, Any]], first_epoch: int) -> None:
+        super().__init__()
+        self.folder = folder
+        self.examples = examples
+        self.rows = [row for row in read_history(folder / HISTORY) if row["epoch"] < first_epoch]
+        self.best = max((row["val_psnr_rgb"] for row in self.rows), default=float("-inf"))
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        assert logs is not None
+        self.rows.append({"epoch": float(epoch), **logs})
+        _write_history(self.folder / HISTORY, self.rows)
+        plot_curves(self.rows, self.folder / "curves.png")
+        grid = example_grid(self.model, self.examples)
+        (self.folder / "validation").mkdir(exist_ok=True)
+        (self.folder / "validation" / f"epoch-{epoch + 1:04d}.png").write_bytes(images.encode(grid, ".png"))
+        weights.save(self.model, self.folder / "last.weights.h5")
+        if logs["val_psnr_rgb"] > self.best:
+            self.best = logs["val_psnr_rgb"]
+            weights.save(self.model, self.folder / "best.weights.h5")
+
+
+class KWatchdog(keras.callbacks.Callback):
+    """Ends a run whose K has died: 0 at every pixel, for `patience` steps on end.
+
+    K I - K + b is then b everywhere: white pictures, and no gradient that could bring K back.
+    """
+
+    def __init__(self, patience: int = 20) -> None:
+        super().__init__()
+        self.patience = patience
+        self.dead = 0
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        assert logs is not None
+        self.dead = self.dead + 1 if logs["k_alive"] == 0.0 else 0
+        if self.dead >= self.patience:
+            raise RefusedError(
+                f"K has died. Expected K above 0 somewhere, received 0 at every pixel for {self.dead} steps: the "
+                "output is white and no gradient is left. Lower learning_rate or clip_norm, and start again."
+            )
+
+
+def read_history(path: Path) -> list[Logs]:
+    """The rows of history.csv; none where the file is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _write_history(path: Path, rows: list[Logs]) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def plot_curves(rows: list[Logs], path: Path) -> None:
+    """Loss, PSNR, SSIM and learning rate over the epochs."""
+    from matplotlib.figure import Figure
+
+    epochs = [row["epoch"] + 1 for row in rows]
+    panels = (("loss", "val_loss"), ("val_psnr_rgb",), ("val_ssim_rgb",), ("learning_rate",))
+    titles = ("loss", "validation PSNR [dB], protocol rgb", "validation SSIM, protocol rgb", "learning rate")
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    for axes, names, title in zip(figure.subplots(2, 2).flat, panels, titles, strict=True):
+        for name in names:
+            axes.plot(epochs, [row[name] for row in rows], marker=".", label=name)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        if len(names) > 1:
+            axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def example_grid(model: keras.Model, examples: list[tuple[Any, Any]]) -> np.ndarray:
+    """Hazy, restored and clean side by side, one row for each example, at most 320 pixels wide each."""
+    rows = []
+    for hazy, clean in examples:
+        restored = tf.clip_by_value(model(hazy, training=False), 0.0, 1.0)
+        row = tf.concat([hazy, restored, clean], axis=2)
+        height, width = row.shape[1], row.shape[2]
+        scale = min(1.0, 960.0 / width)
+        row = tf.image.resize(row, (round(height * scale), round(width * scale)), method="area")
+        rows.append(color.to_uint8(row.numpy()[0]))
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    return np.concatenate(padded)

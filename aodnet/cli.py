@@ -1,0 +1,130 @@
+"""The command `aodnet`: parses, calls one function, prints its summary."""
+
+import os
+import sys
+from pathlib import Path
+
+from hazegen import config
+from hazegen.errors import RefusedError, UsageError
+from hazegen.verbs import Verb, new_parser, run_verb
+
+DESCRIPTION = "Trains, evaluates and applies AOD-Net on datasets made by hazegen."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status (README, exit codes)."""
+    verbs: dict[str, tuple[str, Verb]] = {
+        "fit": ("train AOD-Net on a dataset", _fit),
+        "evaluate": ("score models beside baselines on pairs", _evaluate),
+        "predict": ("remove haze from pictures", _predict),
+        "import-weights": ("turn published weights (.npz) into ours", _import_weights),
+    }
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # a GPU that is not there is said in our own words
+    return run_verb("aodnet", DESCRIPTION, verbs, sys.argv[1:] if argv is None else argv)
+
+
+def _fit(argv: list[str]) -> int:
+    from aodnet.config import FitConfig, FitPaths
+
+    parser = new_parser(
+        "aodnet fit",
+        "Trains AOD-Net on a dataset; on a GPU where there is one.",
+        "  aodnet fit --data dataset\n"
+        "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2'\n"
+        "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2' --resume",
+    )
+    config.add_options(parser, FitPaths, "run")
+    parser.add_argument("--config", default="default", help="config file or name [default: default]")
+    config.add_options(parser, FitConfig, "settings (each stands above the config file)")
+    given = parser.parse_args(argv)
+    path = config.find_config(given.config, "training")
+    settings = config.build(FitConfig, config.read_config(path, FitConfig) | config.given(given, FitConfig))
+    paths = config.build(FitPaths, config.given(given, FitPaths))
+    from aodnet.fit import fit
+
+    fitted = fit(paths, settings)
+    best = fitted.best
+    print(f"trained {fitted.epochs} epochs on {fitted.device} in {fitted.seconds:.0f} s; run folder '{fitted.run}'.")
+    print(f"best epoch {best['epoch'] + 1:.0f}: PSNR {best['val_psnr_rgb']:.2f} dB, SSIM {best['val_ssim_rgb']:.4f} "
+          "(validation, protocol rgb).")  # fmt: skip
+    print(f"next: aodnet evaluate --model {fitted.run}/best.weights.h5 --data {paths.data}")
+    return 0
+
+
+def _evaluate(argv: list[str]) -> int:
+    from aodnet.pairs import Source
+
+    parser = new_parser(
+        "aodnet evaluate",
+        "Scores models beside the hazy input, the best global affine and the dark channel prior.",
+        "  aodnet evaluate --model runs/aodnet/best.weights.h5 --data dataset\n"
+        "  aodnet evaluate --model ours.weights.h5 theirs.weights.h5 --hazy hazy --clean gt --align crop",
+    )
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help=".weights.h5 files")
+    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="[default: runs/evaluation]")
+    config.add_options(parser, Source, "pairs")
+    given = parser.parse_args(argv)
+    source = config.build(Source, config.given(given, Source))
+    from aodnet import weights
+    from aodnet.evaluate import evaluate, format_table
+    from aodnet.pairs import count_pairs
+
+    models = {_label(path, given.model): weights.load(path) for path in given.model}
+    table = evaluate(models, source, given.out)
+    print(format_table(table, source, count_pairs(source)))
+    print(f"each image: '{given.out}/scores.csv'; best, median, worst: '{given.out}/strip.png'.")
+    return 0
+
+
+def _label(path: Path, paths: list[Path]) -> str:
+    """A model's name in the table: the file's, with its folder where two files share it."""
+    if sum(other.name == path.name for other in paths) > 1 or path.name.startswith(("best.", "last.")):
+        return f"{path.parent.name}/{path.name.removesuffix('.weights.h5')}"
+    return path.name.removesuffix(".weights.h5")
+
+
+def _predict(argv: list[str]) -> int:
+
+    parser = new_parser(
+        "aodnet predict",
+        "Removes haze from pictures of any size: 8 or 16 bits, grey, RGB or RGBA.",
+        "  aodnet predict --model runs/aodnet/best.weights.h5 foggy.jpg --out restored\n"
+        "  aodnet predict --model runs/aodnet/best.weights.h5 photos/ --out restored",
+    )
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="IN", help="pictures, or folders of pictures")
+    parser.add_argument("--model", type=Path, required=True, help=".weights.h5 file")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the restored pictures")
+    given = parser.parse_args(argv)
+    from aodnet import weights
+    from aodnet.predict import predict
+
+    done = predict(weights.load(given.model), given.inputs, given.out)
+    print(f"{len(done.written)} pictures restored into '{given.out}'.")
+    if done.problems:
+        raise RefusedError(f"{len(done.problems)} inputs could not be restored:\n  " + "\n  ".join(done.problems))
+    return 0
+
+
+def _import_weights(argv: list[str]) -> int:
+
+    parser = new_parser(
+        "aodnet import-weights",
+        "Turns published AOD-Net weights in a .npz file into a .weights.h5 file.",
+        "  aodnet import-weights aod_official_weights.npz --layout caffe --out official.weights.h5",
+    )
+    parser.add_argument("file", type=Path, help=".npz file with {layout}_conv1_w ... {layout}_conv5_b")
+    parser.add_argument("--layout", choices=("caffe", "torch"), help="[default: the only one in the file]")
+    parser.add_argument("--out", type=Path, required=True, help=".weights.h5 file to write")
+    given = parser.parse_args(argv)
+    if not given.out.name.endswith(".weights.h5"):
+        raise UsageError(
+            f"The output has another suffix. Expected a name that ends in .weights.h5, received '{given.out.name}'. "
+            "Change --out."
+        )
+    from aodnet import weights
+
+    model = weights.import_npz(given.file, given.layout)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    weights.save(model, given.out)
+    print(f"{model.count_params()} parameters in '{given.out}'.")
+    return 0

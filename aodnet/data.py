@@ -1,0 +1,188 @@
+"""From a dataset's shards to batches, in one order that is a function of seed and epoch.
+
+A batch is (hazy, clean), float32 in [0, 1], (batch, height, width, 3).
+"""
+
+import hashlib
+from pathlib import Path
+
+import tensorflow as tf
+
+from hazegen import records
+from hazegen.errors import UsageError, VerifyError
+from hazegen.manifest import Manifest, Shard
+
+_SHARDS_AT_ONCE = 8
+_TF_TYPES = {"text": tf.string, "bytes": tf.string, "float": tf.float32, "int": tf.int64}
+
+
+def feature_spec(*names: str) -> dict[str, tf.io.FixedLenFeature]:
+    """TensorFlow's specification of some features of a record, from the one table of them."""
+    chosen = {name: records.FEATURES[name] for name in names}
+    return {
+        name: tf.io.FixedLenFeature([] if feature.size == 1 else [feature.size], _TF_TYPES[feature.kind])
+        for name, feature in chosen.items()
+    }
+
+
+def decode_image(data: tf.Tensor, codec: str, window: tf.Tensor | None = None) -> tf.Tensor:
+    """Pixels of an encoded image, float32 in [0, 1]; of `window` (top, left, height, width) alone if given.
+
+    The one place where the project decodes with TensorFlow. INTEGER_ACCURATE is bit for bit what
+    OpenCV and Pillow decode; the default is up to 18 levels off.
+    """
+    if codec == "png":
+        pixels = tf.io.decode_png(data, channels=3)
+        if window is not None:
+            pixels = tf.slice(pixels, tf.concat([window[:2], [0]], 0), tf.concat([window[2:], [3]], 0))
+    elif window is not None:
+        pixels = tf.io.decode_and_crop_jpeg(data, window, channels=3, dct_method="INTEGER_ACCURATE")
+    else:
+        pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.image.convert_image_dtype(pixels, tf.float32)
+
+
+def training_batches(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    crop: int,
+    batch: int,
+    seed: int,
+    epoch: int | None = None,
+    skip: int = 0,
+    shuffle_mb: float = 256.0,
+    split: str = "train",
+) -> tf.data.Dataset:
+    """Shuffled, cropped, flipped and turned batches of one split, each record once, the last batch included.
+
+    Args:
+        crop: Side of the square windows [px].
+        epoch: The order, the windows and the turns are a function of (seed, epoch). None: a dataset that
+            draws them afresh each time it is gone through, for `model.fit`.
+        skip: Batches of the epoch that are done already.
+        shuffle_mb: Memory for the shuffle buffer, which holds encoded records.
+    """
+    _check_crop(manifest, crop)
+    shards = manifest.shards_of(split)
+    count = sum(shard.records for shard in shards)
+    again = epoch is None
+    key = _seed(seed, epoch or 0)
+    order = sorted(shards, key=lambda shard: records.hash_order(f"{key} {shard.name}"))
+    mean_bytes = sum(shard.bytes for shard in shards) / count
+    buffer = max(1, min(count, int(shuffle_mb * 1e6 / mean_bytes)))
+    # Shards in random order, several at once, then a buffer: each record may meet every other.
+    dataset = _stream([folder / shard.name for shard in order])
+    # Encoded bytes are shuffled: 1,000 decoded pairs of 640 x 480 would take 7.4 GB.
+    dataset = dataset.shuffle(buffer, seed=key, reshuffle_each_iteration=again)
+    draws = tf.data.Dataset.random(seed=key, rerandomize_each_iteration=again)
+    dataset = tf.data.Dataset.zip(dataset, draws)
+    # Resuming skips encoded records: nothing is decoded in vain.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count)).skip(skip * batch)
+    dataset = dataset.map(
+        lambda record, draw: _augmented(record, tf.stack([key, draw]), manifest.codec, crop),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return dataset.batch(batch).prefetch(tf.data.AUTOTUNE)
+
+
+def validation_batches(
+    folder: Path, manifest: Manifest, *, split: str = "validation", crop: int | None = None, batch: int = 1
+) -> tf.data.Dataset:
+    """All records of a split in the order of its shards: whole frames, or centre crops; never augmented.
+
+    Whole frames of different sizes need a batch of 1.
+    """
+    if crop is not None:
+        _check_crop(manifest, crop)
+    shards = manifest.shards_of(split)
+    dataset = tf.data.TFRecordDataset([str(folder / shard.name) for shard in shards])
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(sum(shard.records for shard in shards)))
+    dataset = dataset.map(
+        lambda record: _plain(record, manifest.codec, crop), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return dataset.batch(batch).prefetch(tf.data.AUTOTUNE)
+
+
+def check_shards(folder: Path, manifest: Manifest) -> None:
+    """Holds the size of every shard against the manifest, before any work.
+
+    Raises:
+        VerifyError: A shard is missing or has another size.
+    """
+    for shard in manifest.shards:
+        path = folder / shard.name
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard.bytes:
+            raise VerifyError(
+                f"Shard '{shard.name}' is not what the manifest says. Expected {shard.bytes} bytes, received "
+                f"{'no file' if size is None else size}. Run hazegen verify {folder}, and make or download it again."
+            )
+
+
+def find_damage(folder: Path, shards: list[Shard]) -> None:
+    """Reads all records of `shards` to name the damaged one, after TensorFlow has said that there is one.
+
+    Raises:
+        VerifyError: Names shard and record.
+    """
+    for shard in shards:
+        for _ in records.read_shard(folder / shard.name):
+            pass
+
+
+def dataset_digest(manifest: Manifest) -> str:
+    """One SHA-256 of a dataset's content: of the names and digests of its shards."""
+    text = "\n".join(f"{shard.name} {shard.sha256}" for shard in manifest.shards)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _seed(seed: int, epoch: int) -> int:
+    digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 2
+
+
+def _stream(paths: list[Path]) -> tf.data.Dataset:
+    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
+    return files.interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=min(_SHARDS_AT_ONCE, len(paths)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _augmented(record: tf.Tensor, seed: tf.Tensor, codec: str, crop: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """One window of a pair, mirrored and turned at random, both images alike."""
+    values = tf.io.parse_single_example(record, feature_spec("clean", "hazy", "height", "width"))
+    draws = tf.random.stateless_uniform([4], seed)
+    room = tf.cast(tf.stack([values["height"], values["width"]]) - crop + 1, tf.float32)
+    corner = tf.cast(draws[:2] * room, tf.int32)
+    window = tf.concat([corner, [crop, crop]], 0)
+    turns = tf.cast(draws[2] * 4.0, tf.int32)
+
+    def turned(data: tf.Tensor) -> tf.Tensor:
+        pixels = decode_image(data, codec, window)
+        pixels = tf.cond(draws[3] < 0.5, lambda: tf.reverse(pixels, [1]), lambda: pixels)
+        return tf.ensure_shape(tf.image.rot90(pixels, turns), [crop, crop, 3])
+
+    return turned(values["hazy"]), turned(values["clean"])
+
+
+def _plain(record: tf.Tensor, codec: str, crop: int | None) -> tuple[tf.Tensor, tf.Tensor]:
+    values = tf.io.parse_single_example(record, feature_spec("clean", "hazy", "height", "width"))
+    window = None
+    if crop is not None:
+        size = tf.cast(tf.stack([values["height"], values["width"]]), tf.int32)
+        window = tf.concat([(size - crop) // 2, [crop, crop]], 0)
+    return decode_image(values["hazy"], codec, window), decode_image(values["clean"], codec, window)
+
+
+def _check_crop(manifest: Manifest, crop: int) -> None:
+    least = min(manifest.smallest.values())
+    if not 1 <= crop <= least:
+        raise UsageError(
+            f"The crop is out of range. Expected 1 to {least} pixels, the least side of this dataset's images, "
+            f"received {crop}. Change --crop."
+        )

@@ -1,0 +1,71 @@
+"""AOD-Net: five small convolutions that estimate K, and one line that applies it.
+
+References:
+    Li, Peng, Wang, Xu, Feng, "AOD-Net: All-in-One Dehazing Network", ICCV 2017, arXiv 1707.06543.
+"""
+
+import keras
+
+# Parameters of the published network: 12 + 84 + 453 + 885 + 327.
+PARAMETERS = 1761
+# Half of the receptive field of 15 pixels, (1 + 3 + 5 + 7 + 3 - 4 - 1) / 2: what a tile needs around it.
+MARGIN = 7
+BIAS = 1.0  # b in Eq. 5 of the paper
+
+
+def build_aodnet(seed: int = 0) -> keras.Model:
+    """The network of the paper, for pictures of any height and width.
+
+    Input: hazy image I, (batch, height, width, 3), sRGB-coded in [0, 1], in the order R, G, B.
+    Output: restored image J = ReLU(K I - K + b), same shape; it may exceed 1.
+
+    Starts as the identity: with the usual Gaussian start some seeds give K = 0 everywhere, and since
+    K >= 0 (it ends in a ReLU) such a network puts out b for every pixel and never learns. Here the
+    kernel of K's layer starts near 0 and its bias at 1, so K starts near 1 and J near I.
+
+    Args:
+        seed: Decides the initial weights.
+    """
+    hazy = keras.Input((None, None, 3), name="hazy")
+    # Sec. 3.3 of the paper: kernels of 1, 3, 5, 7, 3, three filters each, joined across the layers.
+    x1 = _convolution(hazy, 1, 1, seed)
+    x2 = _convolution(x1, 3, 2, seed)
+    x3 = _convolution(_join(x1, x2), 5, 3, seed)
+    x4 = _convolution(_join(x2, x3), 7, 4, seed)
+    k = keras.layers.Conv2D(
+        3,
+        3,
+        padding="same",
+        activation="relu",
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=seed + 5),
+        bias_initializer="ones",
+        name="k",
+    )(_join(x1, x2, x3, x4))
+    # Eq. 5: J(x) = K(x) I(x) - K(x) + b
+    clean = keras.layers.ReLU(name="clean")(k * hazy - k + BIAS)
+    return keras.Model(hazy, clean, name="aodnet")
+
+
+def with_k(model: keras.Model) -> keras.Model:
+    """The same network (shared weights) that puts out the restored image and K."""
+    return keras.Model(model.input, [model.output, model.get_layer("k").output], name="aodnet_with_k")
+
+
+def convolutions(model: keras.Model) -> list[keras.layers.Layer]:
+    """The five convolutions, in the paper's order."""
+    return [model.get_layer(name) for name in ("conv1", "conv2", "conv3", "conv4", "k")]
+
+
+def _join(*features: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.layers.Concatenate()(list(features))
+
+
+def _convolution(features: keras.KerasTensor, size: int, number: int, seed: int) -> keras.KerasTensor:
+    return keras.layers.Conv2D(
+        3,
+        size,
+        padding="same",
+        activation="relu",
+        kernel_initializer=keras.initializers.HeNormal(seed=seed + number),
+        name=f"conv{number}",
+    )(features)

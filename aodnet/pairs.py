@@ -1,0 +1,132 @@
+"""Hazy/clean pairs to evaluate on: from a dataset, or from two folders."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hazegen import images, manifest, records
+from hazegen.errors import RefusedError, UsageError
+from hazegen.scenes import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A hazy and a clean image of equal size, uint8 (height, width, 3)."""
+
+    name: str
+    scene: str
+    hazy: NDArray[np.uint8]
+    clean: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pairs of an evaluation come from.
+
+    Attributes:
+        data: Folder of a dataset made by hazegen.
+        split: Split of that dataset.
+        hazy: In place of data: folder of hazy images.
+        clean: Folder of clean images; 'NAME_1.png' belongs to 'NAME.png'.
+        align: What to do where sizes differ: refuse, or crop the larger one around its centre. Never resized.
+        limit: Only the first pairs.
+    """
+
+    data: Path | None = None
+    split: str = "test"
+    hazy: Path | None = None
+    clean: Path | None = None
+    align: str = "refuse"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        folders = self.hazy is not None and self.clean is not None
+        if (self.data is not None) == folders or (self.hazy is None) != (self.clean is None):
+            raise UsageError(
+                "There must be one source of pairs. Expected --data, or --hazy with --clean, received "
+                f"data={self.data}, hazy={self.hazy}, clean={self.clean}. Give one of the two."
+            )
+
+
+def count_pairs(source: Source) -> int:
+    """How many pairs `read_pairs` will give."""
+    if source.data is not None:
+        total = sum(shard.records for shard in manifest.load(source.data).shards_of(source.split))
+    else:
+        total = len(_match(source))
+    return total if source.limit is None else min(total, source.limit)
+
+
+def read_pairs(source: Source) -> Iterator[Pair]:
+    """The pairs, one at a time, always in the same order."""
+    pairs = _from_dataset(source.data, source.split) if source.data is not None else _from_folders(source)
+    for number, pair in enumerate(pairs):
+        if number == source.limit:
+            return
+        yield pair
+
+
+def _from_dataset(folder: Path, split: str) -> Iterator[Pair]:
+    for shard in manifest.load(folder).shards_of(split):
+        for record in records.read_shard(folder / shard.name):
+            values = records.decode(record)
+            hazy, clean = (images.as_rgb8(images.decode(values[name], name), name) for name in ("hazy", "clean"))
+            yield Pair(values["key"], values["scene"], hazy, clean)
+
+
+def _from_folders(source: Source) -> Iterator[Pair]:
+    for hazy_path, clean_path in _match(source):
+        hazy, clean = (images.as_rgb8(images.read_picture(path), path.name) for path in (hazy_path, clean_path))
+        if hazy.shape != clean.shape:
+            if source.align != "crop":
+                raise RefusedError(
+                    f"Hazy '{hazy_path.name}' and clean '{clean_path.name}' differ in size. Expected equal height and "
+                    f"width, received {hazy.shape[:2]} and {clean.shape[:2]}. Pass --align crop to cut the larger one "
+                    "around its centre (as RESIDE's SOTS indoor needs); resizing would cost 6 dB or more."
+                )
+            hazy, clean = crop_to_common(hazy, clean)
+        yield Pair(hazy_path.stem, clean_path.stem, hazy, clean)
+
+
+def crop_to_common(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both cut around their centres to the lesser height and the lesser width."""
+    height, width = min(a.shape[0], b.shape[0]), min(a.shape[1], b.shape[1])
+
+    def cut(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+        return np.ascontiguousarray(pixels[top : top + height, left : left + width])
+
+    return cut(a), cut(b)
+
+
+def _match(source: Source) -> list[tuple[Path, Path]]:
+    """Each hazy image with its clean one: the same stem, or the longest one that it continues with '_'."""
+    assert source.hazy is not None
+    assert source.clean is not None
+    hazy, clean = _images(source.hazy), {path.stem: path for path in _images(source.clean)}
+    matched = [(path, clean[stem]) for path in hazy if (stem := _clean_stem(path.stem, clean)) is not None]
+    if not hazy or len(matched) < len(hazy):
+        lonely = [path.name for path in hazy if _clean_stem(path.stem, clean) is None]
+        raise RefusedError(
+            f"Not every hazy image has a clean one. Expected for NAME or NAME_... in '{source.hazy}' a NAME in "
+            f"'{source.clean}', received {len(lonely)} of {len(hazy)} without ({', '.join(lonely[:5]) or 'no images'})."
+            " Add the missing files, or take these out."
+        )
+    return matched
+
+
+def _clean_stem(stem: str, clean: dict[str, Path]) -> str | None:
+    while stem not in clean:
+        stem, separator, _ = stem.rpartition("_")
+        if not separator:
+            return None
+    return stem
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UsageError(f"'{folder}' is not a folder. Expected a folder of images. Check --hazy and --clean.")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -1,0 +1,55 @@
+"""What both command lines share: parsers, dispatch to a verb, errors into exit statuses."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from hazegen.errors import HazegenError
+
+Verb = Callable[[list[str]], int]
+
+
+def new_parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose help ends with examples, and that takes no abbreviated options."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], argv: list[str]) -> int:
+    """Dispatches to a verb; turns the errors that a user can cause into a message and an exit status."""
+    lines = [f"  {name:<16}{summary}" for name, (summary, _) in verbs.items()]
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog="commands:\n" + "\n".join(lines) + f"\n\n'{prog} COMMAND --help' shows options and examples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument("command", nargs="?", choices=list(verbs), metavar="COMMAND", help="one of those below")
+    chosen = parser.parse_args(argv[:1])
+    if chosen.version:
+        from importlib.metadata import version
+
+        print(f"{prog} {version('hazegen')}")
+        return 0
+    if chosen.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return verbs[chosen.command][1](argv[1:])
+    except HazegenError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        return _fail(f"{error}. What is finished stays; run the same command again.", 4)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to continue.", 130)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
