@@ -19,8 +19,24 @@ def main(argv: list[str] | None = None) -> int:
         "predict": ("remove haze from pictures", _predict),
         "import-weights": ("turn published weights (.npz) into ours", _import_weights),
     }
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # a GPU that is not there is said in our own words
     return run_verb("aodnet", DESCRIPTION, verbs, sys.argv[1:] if argv is None else argv)
+
+
+def _load_tensorflow() -> None:
+    """Imports TensorFlow and looks for devices, without the dozen lines that its C++ part logs about them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _fit(argv: list[str]) -> int:
@@ -40,9 +56,12 @@ def _fit(argv: list[str]) -> int:
     path = config.find_config(given.config, "training")
     settings = config.build(FitConfig, config.read_config(path, FitConfig) | config.given(given, FitConfig))
     paths = config.build(FitPaths, config.given(given, FitPaths))
+    _load_tensorflow()
+    from tqdm import tqdm
+
     from aodnet.fit import fit
 
-    fitted = fit(paths, settings)
+    fitted = fit(paths, settings, say=tqdm.write)
     best = fitted.best
     print(f"trained {fitted.epochs} epochs on {fitted.device} in {fitted.seconds:.0f} s; run folder '{fitted.run}'.")
     print(f"best epoch {best['epoch'] + 1:.0f}: PSNR {best['val_psnr_rgb']:.2f} dB, SSIM {best['val_ssim_rgb']:.4f} "
@@ -65,14 +84,16 @@ def _evaluate(argv: list[str]) -> int:
     config.add_options(parser, Source, "pairs")
     given = parser.parse_args(argv)
     source = config.build(Source, config.given(given, Source))
+    _load_tensorflow()
     from aodnet import weights
     from aodnet.evaluate import evaluate, format_table
     from aodnet.pairs import count_pairs
 
     models = {_label(path, given.model): weights.load(path) for path in given.model}
-    table = evaluate(models, source, given.out)
-    print(format_table(table, source, count_pairs(source)))
-    print(f"each image: '{given.out}/scores.csv'; best, median, worst: '{given.out}/strip.png'.")
+    table = format_table(evaluate(models, source, given.out), source, count_pairs(source))
+    (given.out / "table.md").write_text(table + "\n", encoding="utf-8")
+    print(table)
+    print(f"\neach image: '{given.out}/scores.csv'; best, median and worst: '{given.out}/strip.png'.")
     return 0
 
 
@@ -95,6 +116,7 @@ def _predict(argv: list[str]) -> int:
     parser.add_argument("--model", type=Path, required=True, help=".weights.h5 file")
     parser.add_argument("--out", type=Path, required=True, help="folder for the restored pictures")
     given = parser.parse_args(argv)
+    _load_tensorflow()
     from aodnet import weights
     from aodnet.predict import predict
 
@@ -121,6 +143,7 @@ def _import_weights(argv: list[str]) -> int:
             f"The output has another suffix. Expected a name that ends in .weights.h5, received '{given.out.name}'. "
             "Change --out."
         )
+    _load_tensorflow()
     from aodnet import weights
 
     model = weights.import_npz(given.file, given.layout)

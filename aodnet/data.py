@@ -13,6 +13,7 @@ from hazegen.errors import UsageError, VerifyError
 from hazegen.manifest import Manifest, Shard
 
 _SHARDS_AT_ONCE = 8
+_READ_BYTES = 1 << 20
 _TF_TYPES = {"text": tf.string, "bytes": tf.string, "float": tf.float32, "int": tf.int64}
 
 
@@ -97,7 +98,7 @@ def validation_batches(
     if crop is not None:
         _check_crop(manifest, crop)
     shards = manifest.shards_of(split)
-    dataset = tf.data.TFRecordDataset([str(folder / shard.name) for shard in shards])
+    dataset = tf.data.TFRecordDataset([str(folder / shard.name) for shard in shards], buffer_size=_READ_BYTES)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(sum(shard.records for shard in shards)))
     dataset = dataset.map(
         lambda record: _plain(record, manifest.codec, crop), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
@@ -146,7 +147,7 @@ def _seed(seed: int, epoch: int) -> int:
 def _stream(paths: list[Path]) -> tf.data.Dataset:
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
     return files.interleave(
-        tf.data.TFRecordDataset,
+        lambda path: tf.data.TFRecordDataset(path, buffer_size=_READ_BYTES),
         cycle_length=min(_SHARDS_AT_ONCE, len(paths)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,

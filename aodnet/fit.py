@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,11 +118,17 @@ class Trainer:
 
 
 def fit(
-    paths: FitPaths, config: FitConfig, extra: tuple[keras.callbacks.Callback, ...] = (), stop_after: int | None = None
+    paths: FitPaths,
+    config: FitConfig,
+    *,
+    say: Callable[[str], object] = lambda _: None,
+    extra: tuple[keras.callbacks.Callback, ...] = (),
+    stop_after: int | None = None,
 ) -> Fitted:
     """Trains AOD-Net on a dataset and leaves everything in the run folder.
 
     Args:
+        say: Receives what a user should know on the way, a line at a time.
         extra: More Keras callbacks.
         stop_after: End after so many steps, as if killed: for tests of resuming.
 
@@ -140,8 +147,9 @@ def fit(
     trainer = Trainer(
         config, config.epochs * steps_per_epoch, strategy, jit=bool(tf.config.list_physical_devices("GPU"))
     )
+    say(f"training on {device}: {config.epochs} epochs of {steps_per_epoch} steps.")
     meta = {"config": dataclasses.asdict(config), "dataset": data.dataset_digest(dataset)}
-    start = _resume(trainer, paths, meta) if paths.resume else _start(paths, config, dataset)
+    start = _resume(trainer, paths, meta, say) if paths.resume else _start(paths, config, dataset)
     folder = run_callbacks.RunFolder(paths.out, _examples(paths.data, dataset, config), start.epoch)
     run = keras.callbacks.CallbackList(
         [folder, run_callbacks.KWatchdog(), *_tensorboard(paths.out), *extra],
@@ -150,7 +158,7 @@ def fit(
         steps=steps_per_epoch,
     )
     try:
-        _run_epochs(trainer, paths, config, dataset, start, run, meta, steps_per_epoch, stop_after)
+        _run_epochs(trainer, paths, config, dataset, start, run, meta, steps_per_epoch, say, stop_after)
     except tf.errors.DataLossError:
         data.find_damage(paths.data, [*dataset.shards_of("train"), *dataset.shards_of("validation")])
         raise
@@ -167,6 +175,7 @@ def _run_epochs(
     run: keras.callbacks.CallbackList,
     meta: dict[str, Any],
     steps: int,
+    say: Callable[[str], object],
     stop_after: int | None,
 ) -> None:
     """The loop: next batch, step, callbacks; checkpoints on the way; validation at the end of each epoch."""
@@ -202,7 +211,7 @@ def _run_epochs(
         trainer.loss.reset_state()
         step = 0
         checkpoint.save(checkpoints, _state(trainer, epoch + 1, 0, meta))
-        tqdm.write(f"epoch {epoch + 1}: " + "  ".join(f"{name} {value:.5g}" for name, value in epoch_logs.items()))
+        say(f"epoch {epoch + 1}: " + "  ".join(f"{name} {value:.5g}" for name, value in epoch_logs.items()))
     run.on_train_end()
 
 
@@ -245,11 +254,11 @@ def _start(paths: FitPaths, config: FitConfig, dataset: Manifest) -> Checkpoint:
     return Checkpoint(0, 0, [], {})
 
 
-def _resume(trainer: Trainer, paths: FitPaths, meta: dict[str, Any]) -> Checkpoint:
+def _resume(trainer: Trainer, paths: FitPaths, meta: dict[str, Any], say: Callable[[str], object]) -> Checkpoint:
     """The newest checkpoint, restored, of a run with the same settings and data."""
     saved, damaged = checkpoint.load_newest(paths.out / "checkpoints")
     if damaged:
-        tqdm.write(f"warning: {', '.join(damaged)} could not be read; going back to the checkpoint before.")
+        say(f"warning: {', '.join(damaged)} could not be read; going back to the checkpoint before.")
     was, now = ({**m.get("config", {}), "dataset": m.get("dataset")} for m in (saved.meta, meta))
     different = [f"{name}: {was.get(name)} before, {now[name]} now" for name in now if was.get(name) != now[name]]
     if different:
@@ -258,7 +267,7 @@ def _resume(trainer: Trainer, paths: FitPaths, meta: dict[str, Any]) -> Checkpoi
             f"{'; '.join(different)}. Pass the run's own settings, or start a new run."
         )
     trainer.restore(saved)
-    tqdm.write(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
+    say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
     return saved
 
 

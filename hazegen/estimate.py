@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from hazegen import engine, make, scenes
+from hazegen import build, engine, make, scenes
 from hazegen.errors import RefusedError
 from hazegen.make import MakeOptions
 from hazegen.recipe import Recipe
@@ -50,7 +50,7 @@ def estimate(options: MakeOptions, recipe: Recipe) -> Estimate:
         except RefusedError as error:
             problems.append(str(error))
             continue
-        size += sum(len(record) for _, record in make.scene_records(scene, tasks[0]))
+        size += sum(len(record) for _, record in build.scene_records(scene, tasks[0]))
     scale = by_split.total() / max(1, len(refs) - len(problems))
     seconds = (time.perf_counter() - began) * scale / (options.workers or engine.cores())
     pairs = by_split.total() * tasks[0].variants

@@ -7,7 +7,6 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,17 +15,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from hazegen import color, engine, images, records, sampling, scenes, shards, splits, synthesis
+from hazegen import engine, images, records, sampling, scenes, shards, splits
+from hazegen.build import INPUT_COLUMNS, ShardTask, build_shard, input_row
 from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, Shard, load
 from hazegen.recipe import Recipe
-from hazegen.scenes import Reading, Rejected, Scene, SceneRef
-from hazegen.shards import ShardPlan
+from hazegen.scenes import Reading, Rejected, SceneRef
 
-SUFFIX = {"jpeg": ".jpg", "png": ".png"}
 # Mean size of an encoded pixel, for the size of shards alone: JPEG 95 4:4:4 and PNG, both images.
 BYTES_PER_PIXEL = {"jpeg": 0.75, "png": 3.2}
-INPUT_COLUMNS = ("key", "image", "depth", "split", "fate", "code", "reason", "holes", "sky", "largest_m")
 
 
 @dataclass(frozen=True)
@@ -119,21 +116,6 @@ class MakeOptions:
 
 
 @dataclass(frozen=True)
-class ShardTask:
-    """All that a worker needs to know to build one shard."""
-
-    plan: ShardPlan
-    out: Path
-    reading: Reading
-    recipe: Recipe
-    variants: int
-    seed: int
-    codec: images.Codec
-    quality: int
-    maps: bool
-
-
-@dataclass(frozen=True)
 class Made:
     """What a run of make did.
 
@@ -207,57 +189,6 @@ def plan(options: MakeOptions, recipe: Recipe) -> tuple[list[ShardTask], list[Re
     return [ShardTask(p, options.out, *settings) for p in plans], rejected + left_out, total
 
 
-def build_shard(task: ShardTask, report: engine.Report) -> None:
-    """Builds one shard, and beside it the result that the manifest is put together from."""
-    cv2.setNumThreads(1)  # the pool is the parallelism
-    encoded: dict[str, bytes] = {}
-    rows: list[dict[str, Any]] = []
-    sizes: list[tuple[int, int]] = []
-    for ref in task.plan.scenes:
-        try:
-            scene = scenes.load(ref, task.reading, task.recipe)
-        except scenes.SceneRejected as error:
-            rows.append(_row(ref.key, ref.image, ref.depth, "rejected", "", error.code, str(error)))
-            report(task.variants)
-            continue
-        rows.append(_used_row(ref, scene, task.plan.split))
-        sizes.append(scene.clean.shape[:2])
-        for key, record in scene_records(scene, task):
-            encoded[key] = record
-            report(1)
-    shard = shards.write_shard(
-        task.out / task.plan.name, (encoded[key] for key in sorted(encoded, key=records.hash_order))
-    )
-    result = {"shard": dataclasses.asdict(shard), "rows": rows, "sizes": sorted(set(sizes))}
-    shards.write_text(shards.result_path(task.out, task.plan.name), [json.dumps(result)])
-
-
-def scene_records(scene: Scene, task: ShardTask) -> Iterator[tuple[str, bytes]]:
-    """Key and record of each variant of one scene."""
-    unit_m = sampling.metres_per_unit(task.recipe, scene.largest_m)
-    suffix = SUFFIX[task.codec]
-    clean = images.encode(scene.clean, suffix, task.quality)
-    for haze in sampling.draw_variants(task.recipe, task.seed, scene.key, task.variants, unit_m):
-        transmission = synthesis.transmission_of(scene.distance_m, haze)
-        hazy = synthesis.render(scene.clean, transmission, haze, task.recipe.color_space)
-        values: dict[str, Any] = {
-            "key": f"{scene.key}#{haze.variant:04d}",
-            "scene": scene.key,
-            "variant": haze.variant,
-            "clean": clean,
-            "hazy": images.encode(hazy, suffix, task.quality),
-            "height": scene.clean.shape[0],
-            "width": scene.clean.shape[1],
-            "beta": haze.beta,
-            "atmospheric_light": haze.atmospheric_light,
-            "visibility_m": haze.visibility_m,
-            "haze": json.dumps(sampling.as_json_fields(haze), sort_keys=True),
-        }
-        if task.maps:
-            values["transmission"] = images.encode(color.to_uint16(transmission).squeeze(-1), ".png")
-        yield values["key"], records.encode(values)
-
-
 def versions() -> dict[str, str]:
     """Versions of what decides the bytes of a dataset."""
     return {
@@ -327,7 +258,7 @@ def _collect(
     out: Path, tasks: list[ShardTask], rejected: list[Rejected], header: dict[str, Any]
 ) -> tuple[Manifest, list[dict[str, Any]]]:
     """The manifest and the table of inputs, from the results of all shards."""
-    rows = [_row(r.key, r.image, r.depth, "rejected", "", r.code, r.reason) for r in rejected]
+    rows = [input_row(r.key, r.image, r.depth, "rejected", "", r.code, r.reason) for r in rejected]
     made: list[Shard] = []
     sizes: list[tuple[int, int]] = []
     for task in tasks:
@@ -348,16 +279,6 @@ def _collect(
         **{name: value for name, value in header.items() if name != "found"},
     )
     return manifest, rows
-
-
-def _row(key: str, image: str, depth: str, fate: str, split: str, code: str, reason: str) -> dict[str, Any]:
-    values = (key, image, depth, split, fate, code, reason, "", "", "")
-    return dict(zip(INPUT_COLUMNS, values, strict=True))
-
-
-def _used_row(ref: SceneRef, scene: Scene, split: str) -> dict[str, Any]:
-    numbers = {"holes": f"{scene.holes:.6f}", "sky": f"{scene.sky:.6f}", "largest_m": f"{scene.largest_m:.6g}"}
-    return _row(ref.key, ref.image, ref.depth, "used", split, "", "") | numbers
 
 
 def _write_inputs(out: Path, rows: list[dict[str, Any]]) -> None:

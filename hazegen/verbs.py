@@ -47,7 +47,7 @@ def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], ar
     except OSError as error:
         return _fail(f"{error}. What is finished stays; run the same command again.", 4)
     except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to continue.", 130)
+        return _fail("interrupted; to continue, run the same command again (aodnet fit: with --resume).", 130)
 
 
 def _fail(message: str, status: int) -> int:

@@ -1,0 +1,91 @@
+"""Threads or processes for hazegen's workers: pairs a second of both, in turn, in one run.
+
+Makes procedural photos in a temporary folder, plans a dataset of them, and builds all of its shards
+with each kind of pool, several times, in turn. Prints a table and writes JSON.
+
+    python benchmarks/workers.py --scenes 32 --variants 10 --workers 2 --repeats 5 --out workers.json
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+from hazegen import build, config, engine, make, shards
+from hazegen.recipe import Recipe
+from hazegen.samples import make_samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=32)
+    parser.add_argument("--variants", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("workers.json"))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = plan(Path(folder), given.scenes, given.variants)
+        pairs = given.scenes * given.variants
+        ways = {"1 process": one, f"{given.workers} threads": threads, f"{given.workers} processes": processes}
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(given.repeats):
+            for name, way in ways.items():
+                shutil.rmtree(tasks[0].out, ignore_errors=True)
+                (tasks[0].out / shards.WORK).mkdir(parents=True)
+                began = time.perf_counter()
+                way(tasks, given.workers)
+                rates[name].append(pairs / (time.perf_counter() - began))
+    report(rates, pairs, given)
+
+
+def plan(folder: Path, scenes: int, variants: int) -> list[build.ShardTask]:
+    """Eight shards or so of procedural scenes under the recipe aod-released."""
+    made = folder / "scenes"
+    make_samples(made, scenes, 0)
+    recipe = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
+    options = make.MakeOptions(
+        made / "images", made / "depth", folder / "out", camera=made / "camera", variants=variants,
+        splits="train=1", shard_mb=scenes * variants * 0.25 / 8,
+    )  # fmt: skip
+    return make.plan(options, recipe)[0]
+
+
+def one(tasks: list[build.ShardTask], workers: int) -> None:  # noqa: ARG001
+    for task in tasks:
+        build.build_shard(task, ignore)
+
+
+def threads(tasks: list[build.ShardTask], workers: int) -> None:
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda task: build.build_shard(task, ignore), tasks))
+
+
+def processes(tasks: list[build.ShardTask], workers: int) -> None:
+    for _ in engine.run(build.build_shard, tasks, workers, ignore):
+        pass
+
+
+def ignore(count: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def report(rates: dict[str, list[float]], pairs: int, given: argparse.Namespace) -> None:
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    base = next(iter(medians.values()))
+    print(f"{pairs} pairs of 640 x 480, JPEG 95 4:4:4, median of {given.repeats}, start of the pool included")
+    for name, rate in medians.items():
+        print(f"{name:<14}{rate:8.1f} pairs/s  {rate / base:5.2f} x")
+    content = {"date": str(date.today()), "machine": platform.machine(), "cores": engine.cores(), "pairs": pairs}
+    content |= {"pairs_per_s": rates, "median": medians}
+    given.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

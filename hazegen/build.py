@@ -1,0 +1,94 @@
+"""Builds one shard: the unit of work of hazegen make. Each scene in it takes four calls."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from hazegen import color, engine, images, records, sampling, scenes, shards, synthesis
+from hazegen.recipe import Recipe
+from hazegen.scenes import Reading, Scene, SceneRef
+from hazegen.shards import ShardPlan
+
+SUFFIX = {"jpeg": ".jpg", "png": ".png"}
+INPUT_COLUMNS = ("key", "image", "depth", "split", "fate", "code", "reason", "holes", "sky", "largest_m")
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs to know to build one shard."""
+
+    plan: ShardPlan
+    out: Path
+    reading: Reading
+    recipe: Recipe
+    variants: int
+    seed: int
+    codec: images.Codec
+    quality: int
+    maps: bool
+
+
+def build_shard(task: ShardTask, report: engine.Report) -> None:
+    """Builds one shard, and beside it the result that the manifest is put together from."""
+    cv2.setNumThreads(1)  # the pool is the parallelism
+    encoded: dict[str, bytes] = {}
+    rows: list[dict[str, Any]] = []
+    sizes: list[tuple[int, int]] = []
+    for ref in task.plan.scenes:
+        try:
+            scene = scenes.load(ref, task.reading, task.recipe)
+        except scenes.SceneRejected as error:
+            rows.append(input_row(ref.key, ref.image, ref.depth, "rejected", "", error.code, str(error)))
+            report(task.variants)
+            continue
+        rows.append(_used_row(ref, scene, task.plan.split))
+        sizes.append(scene.clean.shape[:2])
+        for key, record in scene_records(scene, task):
+            encoded[key] = record
+            report(1)
+    shard = shards.write_shard(
+        task.out / task.plan.name, (encoded[key] for key in sorted(encoded, key=records.hash_order))
+    )
+    result = {"shard": dataclasses.asdict(shard), "rows": rows, "sizes": sorted(set(sizes))}
+    shards.write_text(shards.result_path(task.out, task.plan.name), [json.dumps(result)])
+
+
+def scene_records(scene: Scene, task: ShardTask) -> Iterator[tuple[str, bytes]]:
+    """Key and record of each variant of one scene."""
+    unit_m = sampling.metres_per_unit(task.recipe, scene.largest_m)
+    suffix = SUFFIX[task.codec]
+    clean = images.encode(scene.clean, suffix, task.quality)
+    for haze in sampling.draw_variants(task.recipe, task.seed, scene.key, task.variants, unit_m):
+        transmission = synthesis.transmission_of(scene.distance_m, haze)
+        hazy = synthesis.render(scene.clean, transmission, haze, task.recipe.color_space)
+        values: dict[str, Any] = {
+            "key": f"{scene.key}#{haze.variant:04d}",
+            "scene": scene.key,
+            "variant": haze.variant,
+            "clean": clean,
+            "hazy": images.encode(hazy, suffix, task.quality),
+            "height": scene.clean.shape[0],
+            "width": scene.clean.shape[1],
+            "beta": haze.beta,
+            "atmospheric_light": haze.atmospheric_light,
+            "visibility_m": haze.visibility_m,
+            "haze": json.dumps(sampling.as_json_fields(haze), sort_keys=True),
+        }
+        if task.maps:
+            values["transmission"] = images.encode(color.to_uint16(transmission).squeeze(-1), ".png")
+        yield values["key"], records.encode(values)
+
+
+def input_row(key: str, image: str, depth: str, fate: str, split: str, code: str, reason: str) -> dict[str, Any]:
+    values = (key, image, depth, split, fate, code, reason, "", "", "")
+    return dict(zip(INPUT_COLUMNS, values, strict=True))
+
+
+def _used_row(ref: SceneRef, scene: Scene, split: str) -> dict[str, Any]:
+    numbers = {"holes": f"{scene.holes:.6f}", "sky": f"{scene.sky:.6f}", "largest_m": f"{scene.largest_m:.6g}"}
+    return input_row(ref.key, ref.image, ref.depth, "used", split, "", "") | numbers
