@@ -19,7 +19,8 @@ demo: .venv/installed
 	rm -rf $(DEMO)
 	$(BIN)/hazegen samples --out $(DEMO)/scenes --scenes 48 --seed 0
 	$(BIN)/hazegen make --images $(DEMO)/scenes/images --depth $(DEMO)/scenes/depth --camera $(DEMO)/scenes/camera \
-		--out $(DEMO)/dataset --recipe demo --maps
+		--out $(DEMO)/dataset --maps \
+		--recipe outdoor-visibility --recipe.visibility-m 'log-uniform(20, 400)'
 	$(BIN)/hazegen verify $(DEMO)/dataset
 	$(BIN)/hazegen preview $(DEMO)/dataset --out $(DEMO)/preview.png
 	$(BIN)/aodnet fit --data $(DEMO)/dataset --out $(DEMO)/run --config demo

@@ -48,6 +48,25 @@ class Fitted:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same through a run: where, how, on what, and its steps in an epoch."""
+
+    paths: FitPaths
+    config: FitConfig
+    dataset: Manifest
+    steps: int
+    say: Callable[[str], object]
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.paths.out / "checkpoints"
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the weights, apart from the machine."""
+        return {**dataclasses.asdict(self.config), "dataset": data.dataset_digest(self.dataset)}
+
+
 class Trainer:
     """The network, its optimizer and one training step: all that a checkpoint must hold."""
 
@@ -123,14 +142,12 @@ def fit(
     *,
     say: Callable[[str], object] = lambda _: None,
     extra: tuple[keras.callbacks.Callback, ...] = (),
-    stop_after: int | None = None,
 ) -> Fitted:
     """Trains AOD-Net on a dataset and leaves everything in the run folder.
 
     Args:
         say: Receives what a user should know on the way, a line at a time.
         extra: More Keras callbacks.
-        stop_after: End after so many steps, as if killed: for tests of resuming.
 
     Raises:
         UsageError, RefusedError, VerifyError: Settings, data or run folder cannot be used, or the run
@@ -143,22 +160,19 @@ def fit(
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy, device = choose_strategy()
-    steps_per_epoch = -(-dataset.records_of("train") // config.batch)
-    trainer = Trainer(
-        config, config.epochs * steps_per_epoch, strategy, jit=bool(tf.config.list_physical_devices("GPU"))
-    )
-    say(f"training on {device}: {config.epochs} epochs of {steps_per_epoch} steps.")
-    meta = {"config": dataclasses.asdict(config), "dataset": data.dataset_digest(dataset)}
-    start = _resume(trainer, paths, meta, say) if paths.resume else _start(paths, config, dataset)
-    folder = run_callbacks.RunFolder(paths.out, _examples(paths.data, dataset, config), start.epoch)
-    run = keras.callbacks.CallbackList(
+    run = _Run(paths, config, dataset, -(-dataset.records_of("train") // config.batch), say)
+    say(f"training on {device}: {config.epochs} epochs of {run.steps} steps.")
+    trainer = Trainer(config, config.epochs * run.steps, strategy, jit=bool(tf.config.list_physical_devices("GPU")))
+    start = _resume(trainer, run) if paths.resume else _start(run)
+    folder = run_callbacks.RunFolder(paths.out, _examples(run), start.epoch)
+    callbacks = keras.callbacks.CallbackList(
         [folder, run_callbacks.KWatchdog(), *_tensorboard(paths.out), *extra],
         model=trainer.model,
         epochs=config.epochs,
-        steps=steps_per_epoch,
+        steps=run.steps,
     )
     try:
-        _run_epochs(trainer, paths, config, dataset, start, run, meta, steps_per_epoch, say, stop_after)
+        _run_epochs(trainer, run, start, callbacks)
     except tf.errors.DataLossError:
         data.find_damage(paths.data, [*dataset.shards_of("train"), *dataset.shards_of("validation")])
         raise
@@ -166,53 +180,50 @@ def fit(
     return Fitted(paths.out, device, len(folder.rows), best, time.monotonic() - began)
 
 
-def _run_epochs(
-    trainer: Trainer,
-    paths: FitPaths,
-    config: FitConfig,
-    dataset: Manifest,
-    start: Checkpoint,
-    run: keras.callbacks.CallbackList,
-    meta: dict[str, Any],
-    steps: int,
-    say: Callable[[str], object],
-    stop_after: int | None,
-) -> None:
-    """The loop: next batch, step, callbacks; checkpoints on the way; validation at the end of each epoch."""
-    validation = data.validation_batches(paths.data, dataset, crop=config.validation_crop)
-    checkpoints, taken, step = paths.out / "checkpoints", 0, start.step
-    run.on_train_begin()
+def _run_epochs(trainer: Trainer, run: _Run, start: Checkpoint, callbacks: keras.callbacks.CallbackList) -> None:
+    """The loop: steps, validation, callbacks, checkpoint; from where `start` says."""
+    config, step = run.config, start.step
+    validation = data.validation_batches(run.paths.data, run.dataset, crop=config.validation_crop)
+    callbacks.on_train_begin()
     for epoch in range(start.epoch, config.epochs):
-        run.on_epoch_begin(epoch)
-        batches = data.training_batches(
-            paths.data, dataset, crop=config.crop, batch=config.batch, seed=config.seed, epoch=epoch, skip=step,
-            shuffle_mb=config.shuffle_mb,
-        )  # fmt: skip
-        bar = tqdm(total=steps, initial=step, desc=f"epoch {epoch + 1}/{config.epochs}", unit="step", disable=None)
-        for hazy, clean in trainer.strategy.experimental_distribute_dataset(batches):
-            run.on_train_batch_begin(step)
-            logs = trainer.step(hazy, clean)
-            if not math.isfinite(logs["loss"]):
-                raise _not_finite(epoch, step, logs["loss"], checkpoints)
-            run.on_train_batch_end(step, logs)
-            step, taken = step + 1, taken + 1
-            bar.update()
-            bar.set_postfix(loss=f"{float(trainer.loss.result()):.5f}", refresh=False)
-            if step % config.checkpoint_steps == 0 and step < steps:
-                checkpoint.save(checkpoints, _state(trainer, epoch, step, meta))
-            if taken == stop_after:
-                return
-        bar.close()
-        assert step == steps, (step, steps)
+        callbacks.on_epoch_begin(epoch)
+        _run_steps(trainer, run, epoch, step, callbacks)
         weights.flush_small(trainer.model)
-        epoch_logs = {"loss": float(trainer.loss.result()), **trainer.validate(validation)}
-        epoch_logs["learning_rate"] = float(trainer.model.optimizer.learning_rate)
-        run.on_epoch_end(epoch, epoch_logs)
+        logs = {"loss": float(trainer.loss.result()), **trainer.validate(validation)}
+        logs["learning_rate"] = float(trainer.model.optimizer.learning_rate)
+        callbacks.on_epoch_end(epoch, logs)
         trainer.loss.reset_state()
         step = 0
-        checkpoint.save(checkpoints, _state(trainer, epoch + 1, 0, meta))
-        say(f"epoch {epoch + 1}: " + "  ".join(f"{name} {value:.5g}" for name, value in epoch_logs.items()))
-    run.on_train_end()
+        checkpoint.save(run.checkpoints, _state(trainer, run, epoch + 1, 0))
+        run.say(f"epoch {epoch + 1}: " + "  ".join(f"{name} {value:.5g}" for name, value in logs.items()))
+    callbacks.on_train_end()
+
+
+def _run_steps(trainer: Trainer, run: _Run, epoch: int, done: int, callbacks: keras.callbacks.CallbackList) -> None:
+    """The steps of one epoch that are not done yet, with a checkpoint every so many."""
+    config = run.config
+    batches = data.training_batches(
+        run.paths.data,
+        run.dataset,
+        crop=config.crop,
+        batch=config.batch,
+        seed=config.seed,
+        epoch=epoch,
+        skip=done,
+        shuffle_mb=config.shuffle_mb,
+    )
+    title = f"epoch {epoch + 1}/{config.epochs}"
+    with tqdm(total=run.steps, initial=done, desc=title, unit="step", disable=None) as bar:
+        for step, (hazy, clean) in enumerate(trainer.strategy.experimental_distribute_dataset(batches), start=done):
+            callbacks.on_train_batch_begin(step)
+            logs = trainer.step(hazy, clean)
+            if not math.isfinite(logs["loss"]):
+                raise _not_finite(epoch, step, logs["loss"], run.checkpoints)
+            bar.set_postfix(loss=f"{float(trainer.loss.result()):.5f}", refresh=False)
+            bar.update()
+            if (step + 1) % config.checkpoint_steps == 0 and step + 1 < run.steps:
+                checkpoint.save(run.checkpoints, _state(trainer, run, epoch, step + 1))
+            callbacks.on_train_batch_end(step, logs)
 
 
 def choose_strategy() -> tuple[tf.distribute.Strategy, str]:
@@ -241,44 +252,48 @@ def _optimizer(config: FitConfig, steps: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _start(paths: FitPaths, config: FitConfig, dataset: Manifest) -> Checkpoint:
+def _start(run: _Run) -> Checkpoint:
     """A new run folder with the resolved config in it."""
-    if paths.out.exists() and any(paths.out.iterdir()):
+    out = run.paths.out
+    if out.exists() and any(out.iterdir()):
         raise RefusedError(
-            f"The run folder '{paths.out}' is not empty. Expected a new folder, received one with files in it. "
+            f"The run folder '{out}' is not empty. Expected a new folder, received one with files in it. "
             "Choose another --out, or pass --resume to go on with that run."
         )
-    paths.out.mkdir(parents=True, exist_ok=True)
-    resolved = {"config": dataclasses.asdict(config), "dataset": data.dataset_digest(dataset)}
-    (paths.out / "config.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    head = f"# aodnet fit on the dataset of digest {data.dataset_digest(run.dataset)}\n"
+    config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False)
+    (out / "config.yaml").write_text(head + config, encoding="utf-8")
     return Checkpoint(0, 0, [], {})
 
 
-def _resume(trainer: Trainer, paths: FitPaths, meta: dict[str, Any], say: Callable[[str], object]) -> Checkpoint:
+def _resume(trainer: Trainer, run: _Run) -> Checkpoint:
     """The newest checkpoint, restored, of a run with the same settings and data."""
-    saved, damaged = checkpoint.load_newest(paths.out / "checkpoints")
+    saved, damaged = checkpoint.load_newest(run.checkpoints)
     if damaged:
-        say(f"warning: {', '.join(damaged)} could not be read; going back to the checkpoint before.")
-    was, now = ({**m.get("config", {}), "dataset": m.get("dataset")} for m in (saved.meta, meta))
-    different = [f"{name}: {was.get(name)} before, {now[name]} now" for name in now if was.get(name) != now[name]]
+        run.say(f"warning: {', '.join(damaged)} could not be read; going back to the checkpoint before.")
+    now = run.settings()
+    different = [
+        f"{name}: {saved.meta.get(name)} before, {now[name]} now" for name in now if saved.meta.get(name) != now[name]
+    ]
     if different:
         raise RefusedError(
-            f"The run in '{paths.out}' has other settings. Expected the same ones to go on exactly, received "
+            f"The run in '{run.paths.out}' has other settings. Expected the same ones to go on exactly, received "
             f"{'; '.join(different)}. Pass the run's own settings, or start a new run."
         )
     trainer.restore(saved)
-    say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
+    run.say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
     return saved
 
 
-def _state(trainer: Trainer, epoch: int, step: int, meta: dict[str, Any]) -> Checkpoint:
-    return Checkpoint(epoch, step, [variable.numpy() for variable in trainer.variables()], meta)
+def _state(trainer: Trainer, run: _Run, epoch: int, step: int) -> Checkpoint:
+    return Checkpoint(epoch, step, [variable.numpy() for variable in trainer.variables()], run.settings())
 
 
-def _examples(folder: Path, dataset: Manifest, config: FitConfig) -> list[tuple[Any, Any]]:
+def _examples(run: _Run) -> list[tuple[Any, Any]]:
     """A few validation pairs, spread over the split, the same in every epoch."""
-    batches = data.validation_batches(folder, dataset, crop=config.validation_crop)
-    stride = max(1, dataset.records_of("validation") // EXAMPLES)
+    batches = data.validation_batches(run.paths.data, run.dataset, crop=run.config.validation_crop)
+    stride = max(1, run.dataset.records_of("validation") // EXAMPLES)
     return list(batches.shard(stride, 0).take(EXAMPLES))
 
 

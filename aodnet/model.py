@@ -27,11 +27,13 @@ def build_aodnet(seed: int = 0) -> keras.Model:
         seed: Decides the initial weights.
     """
     hazy = keras.Input((None, None, 3), name="hazy")
+    # Every layer has a name of its own: automatic ones count up within a process, and with them the order
+    # in which TensorFlow adds gradients, so that a second run in a process would differ in its last bits.
     # Sec. 3.3 of the paper: kernels of 1, 3, 5, 7, 3, three filters each, joined across the layers.
     x1 = _convolution(hazy, 1, 1, seed)
     x2 = _convolution(x1, 3, 2, seed)
-    x3 = _convolution(_join(x1, x2), 5, 3, seed)
-    x4 = _convolution(_join(x2, x3), 7, 4, seed)
+    x3 = _convolution(_join("concat1", x1, x2), 5, 3, seed)
+    x4 = _convolution(_join("concat2", x2, x3), 7, 4, seed)
     k = keras.layers.Conv2D(
         3,
         3,
@@ -40,10 +42,15 @@ def build_aodnet(seed: int = 0) -> keras.Model:
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=seed + 5),
         bias_initializer="ones",
         name="k",
-    )(_join(x1, x2, x3, x4))
-    # Eq. 5: J(x) = K(x) I(x) - K(x) + b
-    clean = keras.layers.ReLU(name="clean")(k * hazy - k + BIAS)
-    return keras.Model(hazy, clean, name="aodnet")
+    )(_join("concat3", x1, x2, x3, x4))
+    return keras.Model(hazy, CleanImage(name="clean")(k, hazy), name="aodnet")
+
+
+class CleanImage(keras.layers.Layer):
+    """The clean image from K and the hazy image: J(x) = ReLU(K(x) I(x) - K(x) + b), Eq. 5 of the paper."""
+
+    def call(self, k: keras.KerasTensor, hazy: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.ops.relu(k * hazy - k + BIAS)
 
 
 def with_k(model: keras.Model) -> keras.Model:
@@ -56,8 +63,8 @@ def convolutions(model: keras.Model) -> list[keras.layers.Layer]:
     return [model.get_layer(name) for name in ("conv1", "conv2", "conv3", "conv4", "k")]
 
 
-def _join(*features: keras.KerasTensor) -> keras.KerasTensor:
-    return keras.layers.Concatenate()(list(features))
+def _join(name: str, *features: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.layers.Concatenate(name=name)(list(features))
 
 
 def _convolution(features: keras.KerasTensor, size: int, number: int, seed: int) -> keras.KerasTensor:

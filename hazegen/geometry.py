@@ -91,7 +91,7 @@ def ray_to_plane(distance_m: Floats, camera: Camera) -> Floats:
 
 
 def disparity_to_depth(disparity_px: Floats, focal_px: float, baseline_m: float) -> Floats:
-    """Plane depth [m] from disparity [px]: z = f B / disparity; a disparity of 0 is infinitely far.
+    """Plane depth [m] from disparity [px]: z = f B / disparity; 0 is infinitely far, NaN stays NaN.
 
     Args:
         disparity_px: Shift between the two views [px], at least 0.
@@ -107,7 +107,8 @@ def disparity_to_depth(disparity_px: Floats, focal_px: float, baseline_m: float)
             f"focal length {focal_px} px and baseline {baseline_m} m. Give --focal-px and --baseline-m."
         )
     far = np.full_like(disparity_px, np.inf)
-    return np.divide(np.float32(focal_px * baseline_m), disparity_px, out=far, where=disparity_px > 0)
+    # Not 'above 0': NaN must be divided too, and so stay NaN.
+    return np.divide(np.float32(focal_px * baseline_m), disparity_px, out=far, where=disparity_px != 0)
 
 
 def _ray_length_for(depth: Floats, camera: Camera) -> Floats:

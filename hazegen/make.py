@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import platform
 import time
 from collections import Counter
@@ -17,7 +18,9 @@ from tqdm import tqdm
 
 from hazegen import engine, images, records, sampling, scenes, shards, splits
 from hazegen.build import INPUT_COLUMNS, ShardTask, build_shard, input_row
-from hazegen.errors import RefusedError, UsageError
+from hazegen.depth.formats import DepthFormat
+from hazegen.errors import RefusedError, UsageError, VerifyError
+from hazegen.geometry import focal_px
 from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, Shard, load
 from hazegen.recipe import Recipe
 from hazegen.scenes import Reading, Rejected, SceneRef
@@ -93,7 +96,7 @@ class MakeOptions:
     def __post_init__(self) -> None:
         checks = (
             ("--quality", self.quality, 1 <= self.quality <= 100, "1 to 100"),
-            ("--shard-mb", self.shard_mb, self.shard_mb > 0, "a number above 0"),
+            ("--shard-mb", self.shard_mb, 0 < self.shard_mb < math.inf, "a number above 0"),
             ("--limit", self.limit, self.limit is None or self.limit >= 1, "at least 1"),
             ("--max-rejected", self.max_rejected, 0 <= self.max_rejected <= 1, "a share in [0, 1]"),
         )
@@ -145,7 +148,7 @@ def make(options: MakeOptions, recipe: Recipe) -> Made:
     header = {"recipe": recipe.as_dict(), "found": found, **_deciding(tasks[0]), "versions": versions()}
     shards.write_plan(options.out, header, [task.plan for task in tasks])
     if shards.is_finished(options.out):
-        return _finished_before(options.out, len(tasks), began)
+        return _finished_before(options.out, tasks, began)
     (options.out / shards.WORK).mkdir(exist_ok=True)
     left = [task for task in tasks if not shards.is_done(options.out, task.plan)]
     pairs = sum(len(task.plan.scenes) for task in left) * tasks[0].variants
@@ -206,6 +209,12 @@ def _own_version() -> str:
 
 
 def _check_convention(reading: Reading, recipe: Recipe) -> None:
+    if reading.fov_deg is not None:
+        focal_px(reading.fov_deg, 1)
+    if reading.camera is None:
+        DepthFormat(**reading.depth_format)
+    elif "unit" in reading.depth_format:
+        DepthFormat(unit=reading.depth_format["unit"])
     have = "ray" if reading.depth_format.get("kind") == "ray" else "plane"
     if have != recipe.path and reading.camera is None and reading.fov_deg is None:
         raise UsageError(
@@ -291,8 +300,9 @@ def _write_inputs(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def _remove_work(out: Path, tasks: list[ShardTask]) -> None:
     for task in tasks:
-        shards.result_path(out, task.plan.name).unlink()
-    (out / shards.WORK).rmdir()
+        shards.result_path(out, task.plan.name).unlink(missing_ok=True)
+    if (out / shards.WORK).exists():
+        (out / shards.WORK).rmdir()
 
 
 def _summary(manifest: Manifest, rows: list[dict[str, Any]], reused: int, began: float) -> Made:
@@ -302,6 +312,16 @@ def _summary(manifest: Manifest, rows: list[dict[str, Any]], reused: int, began:
     return Made(manifest, dict(codes), next(iter(reasons), ""), reused, time.monotonic() - began)
 
 
-def _finished_before(out: Path, tasks: int, began: float) -> Made:
+def _finished_before(out: Path, tasks: list[ShardTask], began: float) -> Made:
+    """The summary of a dataset that is there already, after a look whether all its shards still are."""
+    known = load(out)
+    for shard in known.shards:
+        path = out / shard.name
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise VerifyError(
+                f"'{out}' is finished but damaged. Expected shard '{shard.name}' of {shard.bytes} bytes, received "
+                "another size or no file. Run hazegen verify, then make it again in a new folder."
+            )
+    _remove_work(out, tasks)
     with (out / INPUTS).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return _summary(load(out), list(csv.DictReader(file)), tasks, began)
+        return _summary(known, list(csv.DictReader(file)), len(tasks), began)

@@ -124,7 +124,13 @@ def load(folder: Path) -> Manifest:
 
 def _check_names(manifest: Manifest) -> None:
     for shard in manifest.shards:
-        if not _SAFE_NAME.fullmatch(shard.name):
+        counts = (shard.bytes, shard.records)
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise RefusedError(
+                f"The manifest cannot be read. Expected whole numbers of bytes and records, received {shard}. "
+                "Copy the dataset again."
+            )
+        if not isinstance(shard.name, str) or not _SAFE_NAME.fullmatch(shard.name):
             raise RefusedError(
                 f"The manifest names a shard that may lie elsewhere. Expected a plain file name, "
                 f"received {shard.name!r}. Do not use this dataset."

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from hazegen import images, manifest, records
+from hazegen.errors import UsageError
 
 TILE = 240
 MARGIN = 8
@@ -25,6 +26,12 @@ def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) 
     Returns:
         Number of pairs shown.
     """
+    if pairs < 1:
+        raise UsageError(f"--pairs is out of range. Expected at least 1, received {pairs}. Change --pairs.")
+    if not cv2.haveImageWriter(f"a{out.suffix}"):
+        raise UsageError(
+            f"The output is no picture. Expected a name that ends in .png or .jpg, received '{out.name}'. Change --out."
+        )
     chosen = _choose(folder, pairs, split)
     rows = [_pair_row(values) for values in chosen]
     columns = 2 if len(rows) > 3 else 1

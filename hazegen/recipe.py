@@ -45,8 +45,11 @@ def parse_draw(text: object) -> Draw:
     """
     if isinstance(text, Draw):
         return text
-    match = re.fullmatch(r"\s*(uniform|log-uniform)?\s*[(\[]?([^()\[\]]*)[)\]]?\s*", str(text))
-    law, body = match.groups() if match else (None, "")
+    match = re.fullmatch(
+        r"(?:(uniform|log-uniform)\s*\(([^()\[\]]*)\)|\[([^()\[\]]*)\]|([^()\[\],]*))", str(text).strip()
+    )
+    law, *bodies = match.groups() if match else (None, "")
+    body = next(part for part in bodies if part is not None)
     try:
         values = tuple(float(number) for number in body.split(","))
     except ValueError:

@@ -110,6 +110,8 @@ def _decode_feature(name: str, data: bytes) -> Any:
     raw = [item for content in lists for item in _fields(content, 1)]
     if feature.kind == "float":
         packed = b"".join(raw)
+        if len(packed) % 4:
+            raise ValueError(f"Feature '{name}' expected whole numbers of 4 bytes, received {len(packed)} bytes.")
         items: list[Any] = list(struct.unpack(f"<{len(packed) // 4}f", packed))
     elif feature.kind == "int":
         items = list(_varints(b"".join(raw)))

@@ -53,7 +53,12 @@ def write_plan(out: Path, header: dict[str, Any], plans: list[ShardPlan]) -> Non
     Raises:
         RefusedError: The folder holds something else, or the plan of another run.
     """
-    others = [] if not out.exists() else [path.name for path in out.iterdir()]
+    if out.exists() and not out.is_dir():
+        raise RefusedError(
+            f"The output '{out}' is a file. Expected a new folder, received a file. Choose another --out."
+        )
+    # A plan that was being written when its run was killed means nothing.
+    others = [] if not out.exists() else [path.name for path in out.iterdir() if path.name != f"{PLAN}.tmp"]
     if others and PLAN not in others:
         raise RefusedError(
             f"The output folder '{out}' is not empty. Expected a new folder or an unfinished dataset of the same "
@@ -63,6 +68,7 @@ def write_plan(out: Path, header: dict[str, Any], plans: list[ShardPlan]) -> Non
     fresh = out / f"{PLAN}.tmp"
     with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(f"{line}\n" for line in _plan_lines(header, plans))
+        _flush(file.fileno(), file)
     if not others:
         _publish(fresh, out / PLAN)
         return
@@ -94,7 +100,7 @@ def _difference(old: Path, new: Path) -> str:
     for name in sorted(was.keys() | now.keys()):
         if was.get(name) != now.get(name):
             return f"{name}: {was.get(name)} before, {now.get(name)} now"
-    return "list of inputs"
+    return "list of inputs, of splits, or size of shards"
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> Shard:
@@ -145,7 +151,7 @@ def is_done(out: Path, plan: ShardPlan) -> bool:
     try:
         result = json.loads(result_path(out, plan.name).read_bytes())
         return (out / plan.name).stat().st_size == result["shard"]["bytes"]
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -1,6 +1,7 @@
 """Which scene belongs to which split: by scene or by group, never by variant."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,8 +49,11 @@ def _counts(groups: int, shares: dict[str, float]) -> dict[str, int]:
 def _group(key: str, group_by: str | None) -> str:
     if group_by is None:
         return key
-    match = re.match(group_by, key)
-    if match is None or not match.groups():
+    try:
+        match = re.match(group_by, key)
+    except re.error:
+        match = None
+    if match is None or not match.groups() or match.group(1) is None:
         raise UsageError(
             f"--group-by does not name a group for every scene. Expected a pattern with one bracket that matches "
             f"each key, received '{group_by}' for the key '{key}'. Correct the pattern."
@@ -83,13 +87,19 @@ def read_split_file(path: Path) -> dict[str, str]:
         UsageError: No such columns, an unknown split, or a key that stands there twice.
     """
     splits: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            key, split = row.get("key"), row.get("split")
-            if key is None or split not in (*SPLITS, LEFT_OUT) or key in splits:
-                raise UsageError(
-                    f"Split file '{path}' cannot be used. Expected columns key and split, each key once, splits "
-                    f"{', '.join((*SPLITS, LEFT_OUT))}, received {row}. Correct the file."
-                )
-            splits[key] = split
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"Split file '{path}' cannot be used. Expected CSV with columns key and split, received: {error}. "
+            "Check --split-file."
+        ) from None
+    for row in rows:
+        key, split = row.get("key"), row.get("split")
+        if key is None or split not in (*SPLITS, LEFT_OUT) or key in splits:
+            raise UsageError(
+                f"Split file '{path}' cannot be used. Expected columns key and split, each key once, splits "
+                f"{', '.join((*SPLITS, LEFT_OUT))}, received {row}. Correct the file."
+            )
+        splits[key] = split
     return splits

@@ -41,8 +41,19 @@ def verify(folder: Path, workers: int | None = None) -> tuple[list[Verified], li
     except RefusedError as error:
         raise VerifyError(str(error)) from None
     tasks = [_Task(folder, shard, known.codec) for shard in known.shards]
-    workers = workers or engine.cores()
+    workers = engine.cores() if workers is None else workers
     engine.check_workers(workers)
+    for split, counts in known.splits.items():
+        if counts["records"] != known.records_of(split):
+            raise VerifyError(
+                f"The manifest contradicts itself. Expected the records of split '{split}' to be those of its shards, "
+                f"{known.records_of(split)}, received {counts['records']}. Copy the dataset again."
+            )
+    if known.inputs["found"] != known.inputs["used"] + known.inputs["rejected"]:
+        raise VerifyError(
+            f"The manifest contradicts itself. Expected found = used + rejected, received {known.inputs}. "
+            "Copy the dataset again."
+        )
     total = sum(shard.records for shard in known.shards)
     with tqdm(total=total, unit="pair", desc="verifying", disable=None) as bar:
         rows = list(engine.run(_verify_shard, tasks, workers, bar.update))
@@ -93,7 +104,10 @@ def _check_record(record: bytes, codec: str, number: int) -> str:
                     return f"record {number}: {name} expected size {size}, received {pixels.shape[:2]}"
     except ValueError as error:
         return f"record {number}: {str(error).split(chr(10))[0]}"
-    return "" if _is_codec(values["hazy"], codec) else f"record {number}: hazy is not {codec} as the manifest says"
+    for name in ("clean", "hazy"):
+        if not _is_codec(values[name], codec):
+            return f"record {number}: {name} is not {codec} as the manifest says"
+    return ""
 
 
 def _is_codec(data: bytes, codec: str) -> bool:

@@ -38,7 +38,7 @@ class DepthFormat:
                 "The unit of the depth maps is out of range. Expected metres per unit above 0, received "
                 f"{self.unit}. Correct --depth-scale or the camera file."
             )
-        if self.kind == "disparity" and not (self.focal_px and self.baseline_m):
+        if self.kind == "disparity" and not ((self.focal_px or 0) > 0 and (self.baseline_m or 0) > 0):
             raise UsageError(
                 "Disparity needs a focal length and a baseline. Expected both above 0, received "
                 f"{self.focal_px} px and {self.baseline_m} m. Give --focal-px and --baseline-m."
@@ -58,4 +58,10 @@ def from_camera_file(fields: dict[str, Any], options: dict[str, Any]) -> DepthFo
             f"The camera file's depth entry has unknown fields. Expected {sorted(known)}, received {unknown}. "
             "Correct the camera file."
         )
+    for name, value in renamed.items():
+        if name != "kind" and not (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
+            raise UsageError(
+                f"The camera file's depth entry cannot be used. Expected a number for '{name}', received "
+                f"{value!r}. Correct the camera file."
+            )
     return DepthFormat(**{**renamed, **options})

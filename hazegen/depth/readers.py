@@ -1,6 +1,7 @@
 """Reads a depth file: float32 metres, NaN where nothing was measured, infinity where nothing is."""
 
 import io
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,11 @@ def to_metres(values: NDArray[np.generic], fmt: DepthFormat, name: str) -> NDArr
     """Metres of a file's raw numbers; see `read_depth`."""
     unit = _unit(values, fmt, name)
     raw = values.astype(np.float32)
-    known = np.isfinite(raw)
+    known = np.full(raw.shape, True) if fmt.not_measured is None else raw != fmt.not_measured
     if np.any(raw[known] < 0):
         raise RefusedError(
             f"Depth '{name}' has values below 0. Expected metres, 0 or more, received a smallest value of "
-            f"{raw[known].min():g}. Correct the map, or mask these pixels with NaN."
+            f"{np.nanmin(raw[known]):g}. Correct the map, or mask these pixels with NaN."
         )
     result = raw * np.float32(unit)
     if fmt.kind == "disparity":
@@ -74,9 +75,9 @@ def _unit(values: NDArray[np.generic], fmt: DepthFormat, name: str) -> float:
 
 def _one_channel(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     """The single channel of a map, also where a tool has repeated it in three."""
-    if values.ndim == 3 and (values[..., :1] == values[..., :3]).all():
+    if values.ndim == 3 and values.size and (values[..., :1] == values[..., :3]).all():
         values = values[..., 0]
-    if values.ndim != 2:
+    if values.ndim != 2 or not values.size:
         raise RefusedError(
             f"Depth '{name}' is not a map of one channel. Expected (height, width), received {values.shape}: "
             "a picture in false colours has lost its depth. Export the raw values."
@@ -95,7 +96,7 @@ def _read_npy(data: bytes, name: str) -> NDArray[np.generic]:
             raise ValueError(f"{dtype} {shape}")
         file.seek(0)
         return np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, tokenize.TokenError) as error:
         raise RefusedError(
             f"Depth '{name}' cannot be read as an array. Expected a complete .npy file of numbers, at most "
             f"{images.MAX_PIXELS:,} of them, received: {error}. Save it again with numpy.save."

@@ -1,0 +1,513 @@
+"""The training loop: it learns, leaves a complete run folder, resumes to the bit, and stops at NaN."""
+
+import csv
+import dataclasses
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from aodnet_fixtures import make_dataset, smooth
+
+from aodnet import checkpoint, data, fit, losses, metrics, model, weights
+from aodnet.callbacks import read_history
+from aodnet.config import FitConfig, FitPaths
+from hazegen import config as configs
+from hazegen import manifest
+from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
+
+# 6 training records in 3 steps, 2 validation records.
+CONFIG = FitConfig(epochs=2, batch=2, crop=16, learning_rate=2e-3, warmup=0.0, checkpoint_steps=2)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    """3 training scenes and 1 validation scene of 24 x 32, two variants each."""
+    folder = tmp_path_factory.mktemp("fit-pairs")
+    return make_dataset(folder, {"train": 3, "validation": 1, "test": 1}, size=(24, 32), picture=smooth)
+
+
+class Watch(keras.callbacks.Callback):
+    """Keeps what the loop says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self.losses: list[float] = []
+
+    def on_train_begin(self, logs=None):
+        self.calls.append("begin")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(f"epoch {epoch}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.calls.append(f"step {batch}")
+        self.losses.append(logs["loss"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append(f"end of {epoch}")
+
+    def on_train_end(self, logs=None):
+        self.calls.append("end")
+
+
+@pytest.fixture(scope="module")
+def finished(pairs, tmp_path_factory):
+    """A run of two epochs, and the callback that watched it."""
+    watch = Watch()
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return fit.fit(FitPaths(pairs, out), CONFIG, extra=(watch,)), watch
+
+
+# --- the run folder ---
+
+
+def test_run_folder_is_complete(finished):
+    run = finished[0].run
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.yaml",
+        "history.csv",
+        "curves.png",
+        "best.weights.h5",
+        "last.weights.h5",
+        "validation/epoch-0001.png",
+        "validation/epoch-0002.png",
+        "checkpoints/epoch-00001-step-0000002.npz",
+        "checkpoints/epoch-00002-step-0000000.npz",
+    }
+    assert not [name for name in names if "tmp" in name]
+
+
+def test_config_yaml_holds_every_setting_and_the_data(finished, pairs):
+    """It can be given as --config again."""
+    path = finished[0].run / "config.yaml"
+    assert configs.build(FitConfig, configs.read_config(path, FitConfig)) == CONFIG
+    assert set(yaml.safe_load(path.read_text())) == {field.name for field in dataclasses.fields(FitConfig)}
+    assert data.dataset_digest(manifest.load(pairs)) in path.read_text()
+
+
+def test_history_has_a_row_for_each_epoch(finished):
+    with (finished[0].run / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[0]) == {"epoch", "loss", "val_loss", "val_psnr_rgb", "val_ssim_rgb", "learning_rate"}
+    assert [float(row["epoch"]) for row in rows] == [0.0, 1.0]
+    losses_of = finished[1].losses
+    for epoch, row in enumerate(rows):
+        assert float(row["loss"]) == pytest.approx(np.mean(losses_of[3 * epoch : 3 * epoch + 3]), rel=1e-5)
+
+
+def test_history_is_of_the_weights_beside_it(finished, pairs):
+    """The last row's validation figures are those of last.weights.h5, by the float64 metrics."""
+    network = weights.load(finished[0].run / "last.weights.h5")
+    scores = []
+    for hazy, clean in data.validation_batches(pairs, manifest.load(pairs)):
+        restored = np.clip(network(hazy).numpy()[0], 0.0, 1.0).astype(np.float64)
+        reference = clean.numpy()[0].astype(np.float64)
+        scores.append([m(restored, reference, data_range=1.0) for m in (metrics.psnr, metrics.ssim)])
+    last = read_history(finished[0].run / "history.csv")[-1]
+    assert last["val_psnr_rgb"] == pytest.approx(np.mean(scores, axis=0)[0], abs=1e-3)
+    assert last["val_ssim_rgb"] == pytest.approx(np.mean(scores, axis=0)[1], abs=1e-3)
+
+
+def test_best_is_the_best_row(finished):
+    rows = read_history(finished[0].run / "history.csv")
+    assert finished[0].best == max(rows, key=lambda row: row["val_psnr_rgb"])
+    assert finished[0].epochs == 2
+
+
+def test_callbacks_are_called_in_order(finished):
+    epochs = [[f"epoch {e}", "step 0", "step 1", "step 2", f"end of {e}"] for e in range(2)]
+    assert finished[1].calls == ["begin", *epochs[0], *epochs[1], "end"]
+
+
+def test_weights_on_disk_hold_no_denormals(finished):
+    for name in ("best", "last"):
+        values = np.concatenate([w.ravel() for w in weights.load(finished[0].run / f"{name}.weights.h5").get_weights()])
+        assert np.isfinite(values).all()
+        assert not ((np.abs(values) < weights.SMALLEST) & (values != 0)).any()
+
+
+def test_learning_rate_ends_where_the_config_says(finished):
+    last = read_history(finished[0].run / "history.csv")[-1]["learning_rate"]
+    assert last == pytest.approx(CONFIG.learning_rate * CONFIG.final_learning_rate, rel=1e-3)
+
+
+def test_device_is_said(finished):
+    gpus = tf.config.list_physical_devices("GPU")
+    assert ("GPU" in finished[0].device) == bool(gpus) or "no GPU was found" in finished[0].device
+
+
+def test_a_run_folder_is_not_overwritten(finished, pairs):
+    before = sorted(finished[0].run.rglob("*"))
+    with pytest.raises(RefusedError, match=r"is not empty.*another --out, or pass --resume"):
+        fit.fit(FitPaths(pairs, finished[0].run), CONFIG)
+    assert sorted(finished[0].run.rglob("*")) == before
+
+
+def test_resume_of_a_finished_run_changes_nothing(finished, pairs, tmp_path):
+    run = Path(shutil.copytree(finished[0].run, tmp_path / "run"))
+    again = fit.fit(FitPaths(pairs, run, resume=True), CONFIG)
+    assert again.epochs == 2
+    assert again.best == finished[0].best
+    for name in ("history.csv", "last.weights.h5", "best.weights.h5"):
+        assert (run / name).read_bytes() == (finished[0].run / name).read_bytes()
+
+
+# --- learning ---
+
+
+def trainer_of(config: FitConfig, steps: int = 400) -> fit.Trainer:
+    return fit.Trainer(config, steps, tf.distribute.get_strategy(), jit=False)
+
+
+def test_one_small_batch_is_learned(pairs):
+    """The haze of one batch is undone: the loss falls to a fraction."""
+    trainer = trainer_of(dataclasses.replace(CONFIG, learning_rate=5e-3))
+    hazy, clean = next(iter(data.training_batches(pairs, manifest.load(pairs), crop=16, batch=2, seed=0, epoch=0)))
+    first = trainer.step(hazy, clean)["loss"]
+    for _ in range(300):
+        last = trainer.step(hazy, clean)["loss"]
+    assert first > 0.01
+    assert last < 0.1 * first
+
+
+def test_step_reports_the_loss_of_the_batch_and_the_share_of_living_k(pairs):
+    trainer = trainer_of(CONFIG)
+    hazy, clean = next(iter(data.training_batches(pairs, manifest.load(pairs), crop=16, batch=2, seed=0, epoch=0)))
+    expected = float(losses.l2(clean, trainer.model(hazy)))
+    logs = trainer.step(hazy, clean)
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+    assert logs["k_alive"] == 1.0
+    trainer.model.get_layer("k").bias.assign([-100.0] * 3)
+    assert trainer.step(hazy, clean)["k_alive"] == 0.0
+
+
+def test_weight_decay_is_on_kernels_alone():
+    """With gradients of 0 the optimizer changes nothing but what decays."""
+    trainer = trainer_of(dataclasses.replace(CONFIG, weight_decay=0.5))
+    before = [variable.numpy() for variable in trainer.model.trainable_variables]
+    variables = trainer.model.trainable_variables
+    trainer.model.optimizer.apply([tf.zeros_like(variable) for variable in variables], variables)
+    for variable, was in zip(variables, before, strict=True):
+        factor = 1.0 if "bias" in variable.name else 1.0 - 0.5 * CONFIG.learning_rate
+        np.testing.assert_allclose(variable.numpy(), was * factor, rtol=1e-6)
+    assert any("bias" in variable.name and variable.numpy().any() for variable in variables)
+
+
+def test_gradients_are_clipped_by_their_common_norm():
+    """Adam forgets scale, but not which part of a gradient was cut: all are cut by one factor."""
+    trainer = trainer_of(dataclasses.replace(CONFIG, clip_norm=0.1))
+    assert trainer.model.optimizer.global_clipnorm == 0.1
+
+
+def test_warmup_rises_from_zero_to_the_highest():
+    trainer = trainer_of(dataclasses.replace(CONFIG, warmup=0.1), steps=100)
+    rates = []
+    for step in range(101):
+        trainer.model.optimizer.iterations.assign(step)
+        rates.append(float(trainer.model.optimizer.learning_rate))
+    assert rates[0] == 0.0
+    assert max(rates) == pytest.approx(CONFIG.learning_rate, rel=1e-5)
+    assert rates.index(max(rates)) == 10
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(CONFIG.learning_rate * CONFIG.final_learning_rate, rel=1e-3)
+
+
+def test_plain_keras_in_five_lines(pairs):
+    """Model and pipeline without our loop; each epoch has another order."""
+    known = manifest.load(pairs)
+    batches = data.training_batches(pairs, known, crop=16, batch=2, seed=0, epoch=None)
+    network = model.build_aodnet()
+    network.compile(optimizer="adam", loss="mse", metrics=[metrics.PSNR(), metrics.SSIM()])
+    validation = data.validation_batches(pairs, known)
+    history = network.fit(batches, validation_data=validation, epochs=2, shuffle=False, verbose=0).history
+    assert set(history) == {"loss", "psnr_rgb", "ssim_rgb", "val_loss", "val_psnr_rgb", "val_ssim_rgb"}
+    assert all(math.isfinite(value) for values in history.values() for value in values)
+
+
+# --- resuming ---
+
+RUN = """
+import json, sys
+from pathlib import Path
+import keras
+from aodnet import callbacks
+from aodnet.config import FitConfig, FitPaths
+from aodnet.fit import fit
+
+callbacks.plot_curves = lambda *_: None  # a second an epoch, and not in question here
+
+class Stop(keras.callbacks.Callback):
+    def __init__(self, steps, epochs):
+        super().__init__()
+        self.left = {"steps": steps, "epochs": epochs}
+    def count(self, what):
+        self.left[what] -= 1
+        if self.left[what] == 0:
+            raise KeyboardInterrupt
+    def on_train_batch_end(self, batch, logs=None):
+        self.count("steps")
+    def on_epoch_end(self, epoch, logs=None):
+        self.count("epochs")
+
+for job in json.loads(sys.argv[1]):
+    try:
+        paths = FitPaths(Path(job["data"]), Path(job["out"]), job["resume"])
+        fit(paths, FitConfig(**job["config"]), say=print, extra=(Stop(*job["stop"]),))
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+NEVER = (-1, -1)
+# A checkpoint stands after steps 2 and 3 (the epoch's end), 5 and 6, ...: (steps, epochs) that each run gets to.
+STOPS = {
+    "unbroken": NEVER,
+    "inside-epoch": (5, -1),  # goes on from step 2 of the second epoch
+    "epoch-end": (4, -1),  # goes on from the begin of the second epoch
+    "before-checkpoint": (-1, 2),  # the second epoch stands in history.csv, but in no checkpoint
+}
+
+
+def run_jobs(*jobs: dict) -> str:
+    """Each in turn in one new process, because op determinism cannot be switched off again."""
+    argv = [sys.executable, "-c", RUN, json.dumps(jobs)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def resumed(pairs, tmp_path_factory):
+    """An unbroken run of 3 epochs of 3 steps, and three that were stopped and went on in another process."""
+    config = dataclasses.asdict(dataclasses.replace(CONFIG, epochs=3, deterministic=True, loss="l1"))
+    root = tmp_path_factory.mktemp("resume")
+    jobs = [
+        {"config": config, "data": str(pairs), "out": str(root / name), "resume": False, "stop": stop}
+        for name, stop in STOPS.items()
+    ]
+    assert run_jobs(*jobs).count("stopped") == 3
+    left = {name: max(p.name for p in (root / name / "checkpoints").iterdir()) for name in STOPS}
+    left["rows"] = len(read_history(root / "before-checkpoint" / "history.csv"))
+    said = run_jobs(*[job | {"resume": True, "stop": NEVER} for job in jobs[1:]])
+    return root, left, said
+
+
+def test_stopped_runs_had_got_as_far_as_meant(resumed):
+    assert resumed[1] == {
+        "unbroken": "epoch-00003-step-0000000.npz",
+        "inside-epoch": "epoch-00001-step-0000002.npz",
+        "epoch-end": "epoch-00001-step-0000000.npz",
+        "before-checkpoint": "epoch-00001-step-0000002.npz",
+        "rows": 2,
+    }
+
+
+@pytest.mark.parametrize("name", ["inside-epoch", "epoch-end", "before-checkpoint"])
+def test_resumed_run_equals_the_unbroken_one_to_the_bit(resumed, name):
+    root = resumed[0]
+    assert (root / name / "history.csv").read_text() == (root / "unbroken" / "history.csv").read_text()
+    one, other = (checkpoint.load_newest(root / run / "checkpoints")[0] for run in ("unbroken", name))
+    assert (one.epoch, one.step, one.meta) == (other.epoch, other.step, other.meta)
+    for a, b in zip(one.arrays, other.arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for file in ("last", "best"):
+        a, b = (weights.load(root / run / f"{file}.weights.h5").get_weights() for run in ("unbroken", name))
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    grids = [(root / run / "validation" / "epoch-0003.png").read_bytes() for run in ("unbroken", name)]
+    assert grids[0] == grids[1]
+
+
+def test_resuming_says_where(resumed):
+    assert resumed[2].count("resuming at epoch 2, step 2.") == 2
+    assert resumed[2].count("resuming at epoch 2, step 0.") == 1
+
+
+def test_history_of_the_resumed_run_moves(resumed):
+    """Else equal curves would show nothing."""
+    rows = read_history(resumed[0] / "unbroken" / "history.csv")
+    assert len({row["loss"] for row in rows}) == 3
+    assert len({row["val_loss"] for row in rows}) == 3
+
+
+def resumable(finished, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished[0].run, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "was"), [("seed", 1, 0), ("loss", "l1", "l2"), ("epochs", 3, 2), ("learning_rate", 1.0, 0.002)]
+)
+def test_resume_with_another_setting_is_refused_and_names_it(finished, pairs, tmp_path, name, value, was):
+    run = resumable(finished, tmp_path)
+    with pytest.raises(RefusedError, match=f"has other settings.*received {name}: {was} before, {value} now"):
+        fit.fit(FitPaths(pairs, run, resume=True), dataclasses.replace(CONFIG, **{name: value}))
+
+
+def test_resume_on_other_data_is_refused(finished, tmp_path):
+    other = make_dataset(tmp_path / "other", {"train": 3, "validation": 1}, size=(24, 32))
+    with pytest.raises(RefusedError, match=r"has other settings.*dataset: "):
+        fit.fit(FitPaths(other, resumable(finished, tmp_path), resume=True), CONFIG)
+
+
+def test_resume_without_a_run_is_refused(pairs, tmp_path):
+    with pytest.raises(RefusedError, match="There is no checkpoint to resume from"):
+        fit.fit(FitPaths(pairs, tmp_path / "none", resume=True), CONFIG)
+    assert not (tmp_path / "none").exists()
+
+
+def test_resume_from_a_checkpoint_of_another_network_is_refused(finished, pairs, tmp_path):
+    run = resumable(finished, tmp_path)
+    saved, _ = checkpoint.load_newest(run / "checkpoints")
+    arrays = [np.zeros((2, 2), np.float32), *saved.arrays[1:]]
+    checkpoint.save(run / "checkpoints", dataclasses.replace(saved, step=1, arrays=arrays))
+    with pytest.raises(RefusedError, match="The checkpoint does not fit"):
+        fit.fit(FitPaths(pairs, run, resume=True), CONFIG)
+
+
+def test_damaged_newest_checkpoint_falls_back_and_says_so(finished, pairs, tmp_path):
+    run = resumable(finished, tmp_path)
+    newest = run / "checkpoints" / "epoch-00002-step-0000000.npz"
+    newest.write_bytes(b"")
+    said: list[str] = []
+    again = fit.fit(FitPaths(pairs, run, resume=True), CONFIG, say=said.append)
+    assert any(f"{newest.name} could not be read" in line for line in said)
+    assert "resuming at epoch 2, step 2." in said
+    assert again.epochs == 2
+    rows = read_history(run / "history.csv")
+    expected = read_history(finished[0].run / "history.csv")
+    assert [row["epoch"] for row in rows] == [0.0, 1.0]
+    assert rows[1]["loss"] == pytest.approx(expected[1]["loss"], rel=1e-4)
+
+
+# --- what ends a run ---
+
+
+def saved_values(run: Path) -> np.ndarray:
+    """Every number of a run folder's weights and checkpoints."""
+    found = [np.zeros(1)]
+    for path in run.glob("*.weights.h5"):
+        found += [values.ravel() for values in weights.load(path).get_weights()]
+    for path in run.glob("checkpoints/*.npz"):
+        with np.load(path) as file:
+            found += [file[name].ravel() for name in file.files if name != "meta"]
+    return np.concatenate(found)
+
+
+def test_nan_stops_the_run_and_reaches_no_file(pairs, tmp_path, monkeypatch):
+    count = iter(range(100))
+    step = fit.Trainer.step
+
+    def poisoned(self, hazy, clean):
+        bad = next(count) == 4
+        return step(self, hazy + (float("nan") if bad else 0.0), clean)
+
+    monkeypatch.setattr(fit.Trainer, "step", poisoned)
+    with pytest.raises(
+        RefusedError, match=r"The loss is not finite.*received nan at step 1 of epoch 2.*Lower"
+    ) as caught:
+        fit.fit(FitPaths(pairs, tmp_path / "run"), CONFIG)
+    assert caught.value.exit_code == 3
+    assert (tmp_path / "run" / "last.weights.h5").exists()
+    assert np.isfinite(saved_values(tmp_path / "run")).all()
+
+
+@pytest.mark.parametrize("checkpoint_steps", [1, 100])
+def test_weights_that_are_no_numbers_reach_no_file(pairs, tmp_path, checkpoint_steps):
+    """A finite loss, and an update that is not: also where a checkpoint or the epoch's end comes next."""
+    config = dataclasses.replace(CONFIG, learning_rate=1e38, batch=6, checkpoint_steps=checkpoint_steps)
+    with pytest.raises(HazegenError) as caught:
+        fit.fit(FitPaths(pairs, tmp_path / "run"), config)
+    assert caught.value.exit_code in (2, 3)
+    for path in (tmp_path / "run").rglob("*.weights.h5"):
+        assert np.isfinite(np.concatenate([w.ravel() for w in weights.load(path).get_weights()])).all()
+    assert np.isfinite(saved_values(tmp_path / "run")).all()
+
+
+def test_dead_k_stops_the_run(pairs, tmp_path, monkeypatch):
+    build = model.build_aodnet
+
+    def dead(seed: int = 0):
+        network = build(seed)
+        network.get_layer("k").bias.assign([-100.0] * 3)
+        return network
+
+    monkeypatch.setattr(fit.model, "build_aodnet", dead)
+    monkeypatch.setattr(fit.run_callbacks, "plot_curves", lambda *_: None)
+    with pytest.raises(RefusedError, match=r"K has died.*for 20 steps"):
+        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, epochs=30, batch=1, checkpoint_steps=99))
+
+
+def test_empty_validation_split_is_refused_before_anything_is_written(tmp_path):
+    folder = make_dataset(tmp_path / "d", {"train": 2}, size=(24, 32), variants=1)
+    with pytest.raises(RefusedError, match="Split 'validation' of the dataset is empty"):
+        fit.fit(FitPaths(folder, tmp_path / "run"), CONFIG)
+    assert not (tmp_path / "run").exists()
+
+
+def test_empty_training_split_is_refused(tmp_path):
+    folder = make_dataset(tmp_path / "d", {"validation": 2}, size=(24, 32), variants=1)
+    with pytest.raises(RefusedError, match="Split 'train' of the dataset is empty"):
+        fit.fit(FitPaths(folder, tmp_path / "run"), CONFIG)
+
+
+@pytest.mark.parametrize("name", ["crop", "validation_crop"])
+def test_crop_larger_than_the_images_is_refused_before_anything_is_written(pairs, tmp_path, name):
+    """Else the corrected command would find a run folder that is not empty."""
+    with pytest.raises(UsageError, match=r"Expected 1 to 24 pixels.*received 25"):
+        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, **{name: 25}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_loss_is_refused_before_anything_is_written(pairs, tmp_path):
+    with pytest.raises(UsageError, match="The loss cannot be read"):
+        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, loss="l7"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{"crop": 10, "loss": "ssim"}, {"validation_crop": 10}], ids=str)
+def test_crop_too_small_for_ssim_is_refused(pairs, tmp_path, changes):
+    """SSIM needs windows of 11 pixels, in the loss and in validation."""
+    with pytest.raises(HazegenError, match="11"):
+        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, **changes))
+
+
+def test_no_dataset_is_refused(tmp_path):
+    with pytest.raises(RefusedError, match="is no finished dataset"):
+        fit.fit(FitPaths(tmp_path, tmp_path / "run"), CONFIG)
+
+
+def test_cut_shard_is_refused_before_anything_is_written(pairs, tmp_path):
+    copy = Path(shutil.copytree(pairs, tmp_path / "copy"))
+    shard = copy / manifest.load(copy).shards_of("train")[0].name
+    shard.write_bytes(shard.read_bytes()[:-7])
+    with pytest.raises(VerifyError, match=f"Shard '{shard.name}'"):
+        fit.fit(FitPaths(copy, tmp_path / "run"), CONFIG)
+    assert not (tmp_path / "run").exists()
+
+
+def test_flipped_bit_ends_the_run_and_names_shard_and_record(pairs, tmp_path):
+    copy = Path(shutil.copytree(pairs, tmp_path / "copy"))
+    shard = copy / manifest.load(copy).shards_of("train")[0].name
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is damaged at record \d.*hazegen verify"):
+        fit.fit(FitPaths(copy, tmp_path / "run"), CONFIG)
+
+
+def test_flipped_bit_in_a_validation_shard_is_named_too(pairs, tmp_path):
+    copy = Path(shutil.copytree(pairs, tmp_path / "copy"))
+    shard = copy / manifest.load(copy).shards_of("validation")[0].name
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is damaged at record \d"):
+        fit.fit(FitPaths(copy, tmp_path / "run"), CONFIG)

@@ -1,0 +1,118 @@
+"""The manifest: written and read, and every way in which a reader must refuse one."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from hazegen import manifest
+from hazegen.errors import RefusedError
+
+
+@pytest.fixture
+def edit(dataset, tmp_path):
+    """edit(change): a folder with the dataset's manifest after `change(content)`; returns the folder."""
+
+    def write(change):
+        content = json.loads((dataset / manifest.MANIFEST).read_text())
+        change(content)
+        (tmp_path / manifest.MANIFEST).write_text(json.dumps(content))
+        return tmp_path
+
+    return write
+
+
+def test_manifest_reads_back_as_it_was_written(dataset):
+    known = manifest.load(dataset)
+    assert known.to_json() == (dataset / manifest.MANIFEST).read_text()
+    assert known.schema_version == manifest.SCHEMA_VERSION == 1
+
+
+def test_manifest_says_what_the_dataset_is(dataset, load_recipe):
+    known = manifest.load(dataset)
+    assert known.recipe == json.loads(json.dumps(load_recipe("aod-released").as_dict()))
+    assert (known.kind, known.seed, known.color_space, known.codec, known.quality) == ("pairs", 0, "srgb", "jpeg", 95)
+    assert (known.variants, known.maps, known.smallest) == (3, False, {"height": 64, "width": 96})
+    assert known.inputs == {"found": 12, "used": 12, "rejected": 0}
+    assert set(known.versions) == {"hazegen", "numpy", "opencv", "machine"}
+    assert "depth_format" in known.reading
+
+
+def test_counts_of_splits_are_those_of_their_shards(dataset):
+    known = manifest.load(dataset)
+    assert {split: counts["scenes"] for split, counts in known.splits.items()} == {
+        "train": 6,
+        "validation": 3,
+        "test": 3,
+    }
+    for split, counts in known.splits.items():
+        assert known.records_of(split) == counts["records"] == 3 * counts["scenes"]
+        assert all(shard.split == split for shard in known.shards_of(split))
+    names = [shard.name for shard in known.shards]
+    assert names == sorted(names)
+    assert set(names) == {path.name for path in dataset.glob("*.tfrecord")}
+
+
+def test_nothing_in_a_dataset_names_the_machines_folders(dataset):
+    for name in (manifest.MANIFEST, manifest.PLAN, manifest.INPUTS):
+        assert str(dataset.parent) not in (dataset / name).read_text()
+
+
+@pytest.mark.parametrize("split", ["validation", "nonsense"])
+def test_split_without_records_is_refused_with_the_counts(dataset, split):
+    known = manifest.load(dataset)
+    emptied = dataclasses.replace(known, shards=tuple(s for s in known.shards if s.split != split))
+    with pytest.raises(RefusedError, match=rf"Split '{split}' of the dataset is empty. .*received \{{.*'train': 18"):
+        emptied.shards_of(split)
+
+
+def test_missing_manifest_is_refused(tmp_path):
+    with pytest.raises(RefusedError, match=r"is no finished dataset. Expected a manifest.json in it.*Run hazegen make"):
+        manifest.load(tmp_path)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_other_schema_version_is_refused_and_both_are_named(edit, version):
+    with pytest.raises(RefusedError, match=rf"another schema version. Expected 1, received {version}"):
+        manifest.load(edit(lambda content: content.update(schema_version=version)))
+
+
+@pytest.mark.parametrize("name", ["../x.tfrecord", "/etc/passwd", "a/b.tfrecord", "", ".hidden", "a\\b", "x\n", "-a"])
+def test_shard_name_that_leads_elsewhere_is_refused(edit, name):
+    with pytest.raises(RefusedError, match=r"names a shard that may lie elsewhere. Expected a plain file name"):
+        manifest.load(edit(lambda content: content["shards"][0].update(name=name)))
+
+
+@pytest.mark.parametrize("key", ["shards", "splits", "recipe", "schema_version"])
+def test_manifest_without_one_of_its_entries_is_refused(edit, key):
+    with pytest.raises(RefusedError, match=r"cannot be read. Expected the manifest that hazegen make wrote"):
+        manifest.load(edit(lambda content: content.pop(key)))
+
+
+def test_manifest_with_an_unknown_entry_is_refused(edit):
+    with pytest.raises(RefusedError, match=r"cannot be read.*TypeError.*surprise"):
+        manifest.load(edit(lambda content: content.update(surprise=1)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("name", 7), ("bytes", "many"), ("records", None), ("records", 2.5), ("records", -1)]
+)
+def test_shard_entry_of_another_type_is_refused(edit, field, value):
+    with pytest.raises(RefusedError, match=r"(cannot be read|names a shard).*[Ee]xpected"):
+        manifest.load(edit(lambda content: content["shards"][0].update({field: value})))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", "null", '{"schema_version": 1, "shards": 3}', "\x00"])
+def test_file_that_is_no_manifest_is_refused(tmp_path, content):
+    (tmp_path / manifest.MANIFEST).write_text(content)
+    with pytest.raises(RefusedError, match=r"manifest.json' cannot be read. Expected the manifest.*Copy the dataset"):
+        manifest.load(tmp_path)
+
+
+def test_manifest_that_was_cut_off_is_refused(dataset, tmp_path):
+    shutil.copy(dataset / manifest.MANIFEST, tmp_path)
+    data = (tmp_path / manifest.MANIFEST).read_bytes()
+    (tmp_path / manifest.MANIFEST).write_bytes(data[: len(data) // 2])
+    with pytest.raises(RefusedError, match="cannot be read"):
+        manifest.load(tmp_path)

@@ -1,0 +1,65 @@
+"""The README's commands and code, run as they are printed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from aodnet import cli as aodnet_cli
+from hazegen import cli as hazegen_cli
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def commands(section: str) -> list[list[str]]:
+    """The words of each command in the first sh block below a heading."""
+    block = README.read_text().partition(f"## {section}\n")[2].partition("```sh\n")[2].partition("```")[0]
+    return [words for line in block.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+@pytest.fixture
+def workplace(make_photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with photos, depth and a foggy picture, as the README's reader has them."""
+    made = make_photos("given", scenes=4, height=128, width=160)
+    made.images.rename(tmp_path / "photos")
+    made.depth.rename(tmp_path / "depth")
+    (tmp_path / "foggy.jpg").write_bytes((tmp_path / "photos" / "scene_000.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_commands_and_code_work_as_printed(workplace: Path) -> None:
+    programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
+    listed = commands("Your own photos")
+    assert [words[:2] for words in listed] == [
+        ["hazegen", "make"],
+        ["hazegen", "make"],
+        ["hazegen", "verify"],
+        ["hazegen", "preview"],
+        ["aodnet", "fit"],
+        ["aodnet", "evaluate"],
+        ["aodnet", "predict"],
+    ]
+    for program, *words in listed:
+        assert programs[program](words) == 0, (program, words)
+    assert (workplace / "preview.png").is_file()
+    assert (workplace / "restored" / "foggy.jpg").is_file()
+    code = README.read_text().partition("<!-- five lines: a test runs them -->\n```python\n")[2].partition("```")[0]
+    scope: dict[str, object] = {}
+    exec(compile(code, str(README), "exec"), scope)
+    assert scope["net"].count_params() == 1761  # type: ignore[attr-defined]
+
+
+def test_every_recipe_and_document_that_is_named_exists() -> None:
+    text = README.read_text()
+    for name in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (README.parent / name).exists(), name
+    shipped = {path.stem for path in (README.parent / "configs" / "recipes").glob("*.yaml")}
+    assert set(re.findall(r"^\| `([a-z-]+)`", text.partition("## Recipes")[2], re.MULTILINE)) == shipped
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    makefile = (README.parent / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README.read_text(), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

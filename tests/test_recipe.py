@@ -1,0 +1,197 @@
+"""Recipes: the shipped four, every range at both ends, every message."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hazegen import config
+from hazegen.errors import UsageError
+from hazegen.recipe import Draw, Recipe, parse_draw
+
+BETA = Draw("values", (0.1,))
+SMALLEST = math.ulp(0.0)
+
+# As published or measured: (path, norm, sweep, beta, visibility, light, channels).
+SHIPPED = {
+    "aod-released": (
+        ("plane", "metres", "grid"),
+        Draw("values", (0.04, 0.08, 0.12, 0.16, 0.20, 0.24, 0.28)),
+        None,
+        Draw("values", (1.0, 0.9, 0.95)),
+        "gray",
+    ),
+    "aod-paper": (
+        ("plane", "tenths", "random"),
+        Draw("values", (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)),
+        None,
+        Draw("uniform", (0.6, 1.0)),
+        "independent",
+    ),
+    "reside-its": (
+        ("plane", "max", "random"),
+        Draw("uniform", (0.6, 1.8)),
+        None,
+        Draw("uniform", (0.7, 1.0)),
+        "gray",
+    ),
+    "outdoor-visibility": (
+        ("ray", "metres", "random"),
+        None,
+        Draw("log-uniform", (50.0, 2000.0)),
+        Draw("uniform", (0.7, 1.0)),
+        "gray",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_shipped_recipe_is_as_published(name, load_recipe):
+    recipe = load_recipe(name)
+    convention = (recipe.path, recipe.depth_norm, recipe.sweep)
+    received = (convention, recipe.beta, recipe.visibility_m, recipe.atmospheric_light, recipe.light_channels)
+    assert received == SHIPPED[name]
+    assert (recipe.name, recipe.color_space, recipe.sky) == (name, "srgb", "infinite")
+
+
+def test_all_shipped_recipes_are_checked_here():
+    folder = config.config_folder() / "recipes"
+    assert sorted(path.stem for path in folder.glob("*.yaml")) == sorted(SHIPPED)
+
+
+def test_heads_of_shipped_recipes_say_purpose_source_and_command():
+    for path in (config.config_folder() / "recipes").glob("*.yaml"):
+        head = path.read_text()
+        assert all(f"# {word}:" in head for word in ("Purpose", "Source", "Command")), path.name
+    assert "guess" in (config.config_folder() / "recipes" / "aod-paper.yaml").read_text()
+
+
+def test_grid_of_aod_released_has_seven_times_three_points(load_recipe):
+    assert load_recipe("aod-released").grid_size() == 21
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_resolved_recipe_reads_back_as_itself(name, load_recipe):
+    recipe = load_recipe(name)
+    assert config.build(Recipe, recipe.as_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "draw"),
+    [
+        ("[0.04, 0.08]", Draw("values", (0.04, 0.08))),
+        ([0.04, 0.08], Draw("values", (0.04, 0.08))),
+        (0.5, Draw("values", (0.5,))),
+        ("1e-3", Draw("values", (0.001,))),
+        ("uniform(0.6, 1.8)", Draw("uniform", (0.6, 1.8))),
+        (" log-uniform(50,2000) ", Draw("log-uniform", (50.0, 2000.0))),
+        (Draw("values", (1.0,)), Draw("values", (1.0,))),
+    ],
+)
+def test_draws_are_read_from_text_lists_and_numbers(text, draw):
+    assert parse_draw(text) == draw
+
+
+@given(
+    st.sampled_from(["values", "uniform", "log-uniform"]),
+    st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=2, unique=True),
+)
+def test_draw_reads_back_from_its_own_text(law, numbers):
+    draw = Draw(law, tuple(sorted(numbers)))
+    assert parse_draw(str(draw)) == draw
+    assert (draw.low, draw.high) == (min(numbers), max(numbers))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "fog", True, None, {"a": 1}, "uniform(0.6)", "uniform(1, 2, 3)", "uniform(2, 1)", "uniform(1, 1)"]
+    + ["uniform(nan, 1)", "log-uniform(0, 1)", "log-uniform(-1, 1)", "normal(0, 1)", "[1, two]", "[[1], [2]]"],
+)
+def test_draw_that_cannot_be_read_is_refused(text):
+    with pytest.raises(UsageError, match=r"draw cannot be read. Expected .*low below high, received .*Correct"):
+        parse_draw(text)
+
+
+@pytest.mark.parametrize("text", ["[0.1, 0.2", "uniform(0.1, 0.2]", "uniform 0.1, 0.2", "0.1, 0.2)"])
+def test_draw_with_brackets_that_do_not_match_is_refused(text):
+    with pytest.raises(UsageError, match="draw cannot be read"):
+        parse_draw(text)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, math.inf, math.nan])
+@pytest.mark.parametrize("field", ["beta", "visibility_m"])
+def test_beta_and_visibility_must_be_above_0_and_finite(field, value):
+    with pytest.raises(UsageError, match=rf"{field} is out of range. Expected numbers in \(0, inf\).*received \[0.1, "):
+        Recipe(**{field: Draw("values", (0.1, value))})
+
+
+def test_message_on_beta_of_0_says_why():
+    with pytest.raises(UsageError, match="0 times the infinite distance of the sky is not a number"):
+        Recipe(beta=Draw("values", (0.0,)))
+
+
+@pytest.mark.parametrize("field", ["beta", "visibility_m"])
+@pytest.mark.parametrize("value", [SMALLEST, 1e300])
+def test_beta_and_visibility_just_inside_their_range_are_taken(field, value):
+    assert getattr(Recipe(**{field: Draw("values", (value,))}), field).low == value
+
+
+@pytest.mark.parametrize("draw", [Draw("uniform", (0.0, 1.0)), Draw("uniform", (-1.0, 2.0))])
+def test_uniform_beta_must_not_reach_0(draw):
+    with pytest.raises(UsageError, match="beta is out of range"):
+        Recipe(beta=draw)
+
+
+@pytest.mark.parametrize("value", [-SMALLEST, 1.0000001, 1.5, math.nan])
+def test_atmospheric_light_outside_0_to_1_is_refused(value):
+    with pytest.raises(UsageError, match=r"atmospheric_light is out of range. Expected numbers in \[0, 1\], received"):
+        Recipe(beta=BETA, atmospheric_light=Draw("values", (value,)))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_atmospheric_light_at_the_ends_of_its_range_is_taken(value):
+    assert Recipe(beta=BETA, atmospheric_light=Draw("values", (value,))).atmospheric_light.values == (value,)
+
+
+@pytest.mark.parametrize("value", [-1e-9, 1.0, 2.0, math.nan])
+def test_max_holes_outside_its_range_is_refused(value):
+    with pytest.raises(UsageError, match=r"max_holes is out of range. Expected a share in \[0, 1\), received"):
+        Recipe(beta=BETA, max_holes=value)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.999999])
+def test_max_holes_at_the_ends_of_its_range_is_taken(value):
+    assert Recipe(beta=BETA, max_holes=value).max_holes == value
+
+
+@pytest.mark.parametrize("fields", [{}, {"beta": BETA, "visibility_m": BETA}])
+def test_exactly_one_of_beta_and_visibility_is_drawn(fields):
+    with pytest.raises(UsageError, match=r"either beta or visibility_m. Expected exactly one.*Set the other to null"):
+        Recipe(**fields)
+
+
+@pytest.mark.parametrize("norm", ["tenths", "max"])
+def test_visibility_in_metres_needs_depth_in_metres(norm):
+    with pytest.raises(UsageError, match=rf"Expected depth_norm 'metres' beside visibility_m, received '{norm}'"):
+        Recipe(visibility_m=BETA, depth_norm=norm)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"beta": Draw("uniform", (0.1, 0.2)), "atmospheric_light": BETA},
+        {"visibility_m": Draw("log-uniform", (10.0, 20.0)), "atmospheric_light": BETA},
+        {"beta": BETA, "atmospheric_light": Draw("uniform", (0.1, 0.2))},
+        {"beta": BETA, "atmospheric_light": BETA, "light_channels": "independent"},
+    ],
+)
+def test_grid_needs_lists_and_gray_light(fields):
+    with pytest.raises(UsageError, match=r"grid sweep needs lists.*received .*List the values, or set sweep: random"):
+        Recipe(sweep="grid", **fields)
+
+
+def test_recipe_cannot_be_changed_once_checked(load_recipe):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_recipe("aod-paper").path = "ray"
