@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
-from hazegen import build, config, engine, make, shards
+from hazegen import build, config, engine, planning, shards
 from hazegen.recipe import Recipe
 from hazegen.samples import make_samples
 
@@ -50,11 +50,11 @@ def plan(folder: Path, scenes: int, variants: int) -> list[build.ShardTask]:
     made = folder / "scenes"
     make_samples(made, scenes, 0)
     recipe = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
-    options = make.MakeOptions(
+    options = planning.MakeOptions(
         made / "images", made / "depth", folder / "out", camera=made / "camera", variants=variants,
         splits="train=1", shard_mb=scenes * variants * 0.25 / 8,
     )  # fmt: skip
-    return make.plan(options, recipe)[0]
+    return planning.plan(options, recipe)[0]
 
 
 def one(tasks: list[build.ShardTask], workers: int) -> None:  # noqa: ARG001

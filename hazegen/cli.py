@@ -11,7 +11,7 @@ from hazegen.recipe import Recipe
 from hazegen.verbs import Verb, new_parser, run_verb
 
 if TYPE_CHECKING:
-    from hazegen.make import MakeOptions
+    from hazegen.planning import MakeOptions
 
 DESCRIPTION = "Turns clean photos and depth maps into physically right hazy/clean pairs in TFRecords."
 
@@ -51,7 +51,7 @@ def _samples(argv: list[str]) -> int:
 
 
 def _make(argv: list[str]) -> int:
-    from hazegen.make import MakeOptions
+    from hazegen.planning import MakeOptions
 
     parser = new_parser(
         "hazegen make",

@@ -4,9 +4,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from hazegen import build, engine, make, scenes
+from hazegen import build, engine, planning, scenes
 from hazegen.errors import RefusedError
-from hazegen.make import MakeOptions
+from hazegen.planning import MakeOptions
 from hazegen.recipe import Recipe
 
 PROBED = 3
@@ -37,7 +37,7 @@ class Estimate:
 
 def estimate(options: MakeOptions, recipe: Recipe) -> Estimate:
     """Plans the run and makes the first few scenes in memory."""
-    tasks, rejected, found = make.plan(options, recipe)
+    tasks, rejected, found = planning.plan(options, recipe)
     by_split: Counter[str] = Counter()
     for task in tasks:
         by_split[task.plan.split] += len(task.plan.scenes)

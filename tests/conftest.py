@@ -14,7 +14,8 @@ import pytest
 from hypothesis import settings
 
 from hazegen import config, images
-from hazegen.make import MakeOptions, make
+from hazegen.make import make
+from hazegen.planning import MakeOptions
 from hazegen.recipe import Recipe
 
 # Derandomised: the same examples on every machine. No deadline: the machines are shared.

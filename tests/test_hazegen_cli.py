@@ -15,7 +15,7 @@ import aodnet.cli
 import hazegen.cli
 from hazegen import images, make, manifest, verbs
 from hazegen.errors import HazegenError, RefusedError, StoreError, UsageError, VerifyError
-from hazegen.make import MakeOptions
+from hazegen.planning import MakeOptions
 from hazegen.recipe import Draw, Recipe
 
 COMMANDS = {
@@ -93,7 +93,8 @@ def test_dry_run_says_which_scenes_would_be_rejected(run, photos, tmp_path):
 @pytest.mark.parametrize("program", sorted(MAINS))
 def test_version_is_the_distributions(program, capsys):
     assert MAINS[program](["--version"]) == 0
-    assert capsys.readouterr().out == f"{program} {make._own_version()}\n"
+    expected = make.versions()["hazegen"]
+    assert capsys.readouterr().out == f"{program} {expected}\n"
 
 
 # --- what a user may get wrong ---

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hazegen import color, images, make, manifest, physics, records, shards
+from hazegen import color, images, make, manifest, physics, planning, records, shards
 from hazegen.errors import RefusedError, UsageError
 from hazegen.estimate import estimate
-from hazegen.make import MakeOptions
+from hazegen.planning import MakeOptions
 
 SPLITS = "train=0.5,validation=0.25,test=0.25"
 # Six shards of one or two scenes.
@@ -417,8 +417,8 @@ def test_shards_built_in_any_order_and_by_other_workers_are_gone_on_with(
     photos, make_options, load_recipe, tmp_path, reference
 ):
     recipe, options = load_recipe("aod-released"), make_options(photos, tmp_path / "out", workers=2, **SMALL_SHARDS)
-    tasks, _, found = make.plan(options, recipe)
-    header = {"recipe": recipe.as_dict(), "found": found, **make._deciding(tasks[0]), "versions": make.versions()}
+    tasks, _, found = planning.plan(options, recipe)
+    header = {"recipe": recipe.as_dict(), "found": found, **planning.deciding(tasks[0]), "versions": make.versions()}
     shards.write_plan(options.out, header, [task.plan for task in tasks])
     (options.out / shards.WORK).mkdir()
     make.build_shard(tasks[-1], lambda number: None)

@@ -20,7 +20,7 @@ class Patch:
         width, height: Size of the face [m]; 0 without bounds.
         face: Number of the face, as in raycast.
         rise: Upward part of the mirrored view ray, 1 straight up, (n,).
-        gloss: Share of light that a glass face mirrors at this angle, (n,).
+        cosine: Cosine between the view ray and the normal, at least 0, (n,).
         sky: Radiance that a mirror shows below, at and above the horizon, (3, 3).
     """
 
@@ -32,8 +32,13 @@ class Patch:
     height: float
     face: int
     rise: Floats
-    gloss: Floats
+    cosine: Floats
     sky: Floats
+
+    @property
+    def gloss(self) -> Floats:
+        """Share of light that a glass face mirrors at this angle, (n,)."""
+        return np.float32(0.06) + np.float32(0.94) * (1 - np.minimum(self.cosine, 1)) ** 5
 
 
 # Reflectance (3, n), and the radiance (3, n) that is seen besides, whatever light falls on the surface.
@@ -55,20 +60,20 @@ def patch_of(
     length = np.sqrt(dots(rays, rays))
     facing = dots(normals, rays)
     rise = (rays[2] - 2 * facing * normals[2]) / length
-    gloss = np.float32(0.06) + np.float32(0.94) * (1 - np.minimum(np.abs(facing) / length, 1)) ** 5
+    cosine = np.abs(facing) / length
     pixel = depth_m / np.float32(view.camera.fx)
     if not isinstance(shape, Convex):
         # A skewed frame: no direction of a curved surface is without texture.
         u, v = points[0] + 0.6 * points[1], points[2] + 0.3 * points[1] - 0.2 * points[0]
-        size = pixel / np.maximum(np.abs(facing) / length, 0.2)
-        return Patch(u, v, size, size, 0.0, 0.0, face, rise, gloss, sky)
+        size = pixel / np.maximum(cosine, 0.2)
+        return Patch(u, v, size, size, 0.0, 0.0, face, rise, cosine, sky)
     across, up = _face_axes(shape.normals[face])
     low, high = _extent(shape.corners, across), _extent(shape.corners, up)
     facing = np.where(np.abs(facing) < 1e-3, np.float32(1e-3), facing)
     du, dv = (_footprint(axis, shape.normals[face], rays, facing, pixel, view) for axis in (across, up))
     u = dot(across, points) - low[0]
     v = dot(up, points) - high[0]
-    return Patch(u, v, du, dv, low[1], high[1], face, rise, gloss, sky)
+    return Patch(u, v, du, dv, low[1], high[1], face, rise, cosine, sky)
 
 
 def _face_axes(normal: Floats) -> tuple[Floats, Floats]:
@@ -84,7 +89,8 @@ def _extent(corners: Floats, axis: Floats) -> tuple[np.float32, float]:
     if not len(corners):
         return np.float32(0), 0.0
     places = dot(axis, corners.T)
-    return places.min(), float(places.max() - places.min())
+    low = places.min()
+    return low, float(places.max() - low)
 
 
 def _footprint(axis: Floats, normal: Floats, rays: Floats, facing: Floats, pixel: Floats, view: View) -> Floats:

@@ -9,28 +9,27 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen.scenery.vectors import Floats
+from hazegen.scenery.vectors import Floats, single
 
 _NOISE_SIZE = 256
 
 
 def noise(u: Floats, v: Floats, tile_m: float, footprint_m: Floats) -> Floats:
     """Fractal noise, mean 0, standard deviation 1 before smoothing, that repeats after `tile_m`."""
-    texels, starts = _noise_pyramid()
+    texels, starts, sizes = _noise_pyramid()
     level = np.log2(footprint_m * np.float32(_NOISE_SIZE / tile_m) + np.float32(1e-9))
-    level = np.clip(level + 0.5, 0, len(starts) - 1).astype(np.intp)
-    sizes = np.right_shift(_NOISE_SIZE, np.arange(len(starts)))
-    size, start = np.take(sizes, level), np.take(starts, level)
-    scale = np.take((sizes / np.float32(tile_m)).astype(np.float32), level)
-    x, y = u * scale, v * scale
-    left, top = np.floor(x), np.floor(y)
-    x, y = x - left, y - top
+    level = np.minimum(np.maximum(level + 0.5, 0), len(starts) - 1).astype(np.intp)
+    size = sizes[level]
+    place = np.stack((u, v)) * single(sizes / np.float32(tile_m))[level]
+    corner = np.floor(place)
+    x, y = place - corner
     last = size - 1
-    x0, y0 = left.astype(np.int32) & last, top.astype(np.int32) & last
-    x1, y1 = (x0 + 1) & last, (y0 + 1) & last
-    row0, row1 = start + y0 * size, start + y1 * size
-    upper = texels[row0 + x0] * (1 - x) + texels[row0 + x1] * x
-    lower = texels[row1 + x0] * (1 - x) + texels[row1 + x1] * x
+    first = corner.astype(np.intp) & last
+    (x0, y0), (x1, y1) = first, (first + 1) & last
+    row0, row1 = starts[level] + (y0 * size, y1 * size)
+    rest = 1 - x
+    upper = texels[row0 + x0] * rest + texels[row0 + x1] * x
+    lower = texels[row1 + x0] * rest + texels[row1 + x1] * x
     return upper * (1 - y) + lower * y
 
 
@@ -65,8 +64,8 @@ def _striped(x: Floats, period: float, width: float) -> Floats:
 
 
 @functools.lru_cache(maxsize=1)
-def _noise_pyramid() -> tuple[Floats, NDArray[np.int32]]:
-    """All levels of one square of 1/f noise, one after the other, and where each begins."""
+def _noise_pyramid() -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
+    """All levels of one square of 1/f noise, one after the other, where each begins, and its rows."""
     frequency = np.fft.fftfreq(_NOISE_SIZE) * _NOISE_SIZE
     strength = np.hypot(frequency[:, None], frequency[None, :])
     strength[0, 0] = np.inf
@@ -79,7 +78,8 @@ def _noise_pyramid() -> tuple[Floats, NDArray[np.int32]]:
         level = (level[::2, ::2] + level[1::2, ::2] + level[::2, 1::2] + level[1::2, 1::2]) / 4
     levels.append(level.ravel())
     starts = np.cumsum([0] + [len(flat) for flat in levels[:-1]])
-    return np.concatenate(levels).astype(np.float32), starts.astype(np.int32)
+    sizes = np.right_shift(_NOISE_SIZE, np.arange(len(starts)))
+    return single(np.concatenate(levels)), starts.astype(np.intp), sizes.astype(np.intp)
 
 
 @functools.lru_cache(maxsize=1)
