@@ -21,14 +21,16 @@ class RunFolder(keras.callbacks.Callback):
 
     Args:
         folder: Of the run.
-        examples: (hazy, clean) of a few validation images, shown each epoch.
         first_epoch: Rows of history.csv from this epoch on are of an earlier, longer run and are dropped.
+
+    Attributes:
+        examples: (hazy, clean) of a few validation images, shown each epoch.
     """
 
-    def __init__(self, folder: Path, examples: list[tuple[Any, Any]], first_epoch: int) -> None:
+    def __init__(self, folder: Path, first_epoch: int) -> None:
         super().__init__()
         self.folder = folder
-        self.examples = examples
+        self.examples: list[tuple[Any, Any]] = []
         self.rows = [row for row in read_history(folder / HISTORY) if row["epoch"] < first_epoch]
         self.best = max((row["val_psnr_rgb"] for row in self.rows), default=float("-inf"))
 

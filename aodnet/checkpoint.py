@@ -6,7 +6,6 @@ in the data is (seed, epoch, step): the order is computed again from it, so no b
 
 import json
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aodnet.arrays import read_npz
 from hazegen.errors import RefusedError
 
 KEPT = 2
@@ -41,7 +41,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"epoch-{checkpoint.epoch:05d}-step-{checkpoint.step:07d}.npz"
     temporary = path.with_suffix(".tmp")
-    meta = json.dumps({"epoch": checkpoint.epoch, "step": checkpoint.step, **checkpoint.meta}, sort_keys=True)
+    position = {"epoch": checkpoint.epoch, "step": checkpoint.step, "arrays": len(checkpoint.arrays)}
+    meta = json.dumps({**position, **checkpoint.meta}, sort_keys=True)
     named = {f"array{number:04d}": array for number, array in enumerate(checkpoint.arrays)}
     with temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **{_META: np.array(meta)}, **named)
@@ -66,7 +67,7 @@ def load_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
     for path in reversed(_all(folder)):
         try:
             return _load(path), damaged
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError):
             damaged.append(path.name)
     raise RefusedError(
         f"There is no checkpoint to resume from. Expected one in '{folder}', received "
@@ -75,10 +76,11 @@ def load_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def _load(path: Path) -> Checkpoint:
-    with np.load(path, allow_pickle=False) as file:
-        meta = json.loads(str(file[_META]))
-        arrays = [file[name] for name in sorted(name for name in file.files if name != _META)]
-    return Checkpoint(meta.pop("epoch"), meta.pop("step"), arrays, meta)
+    content = read_npz(path)
+    meta = dict(json.loads(str(content.pop(_META))))
+    if meta.pop("arrays") != len(content):
+        raise ValueError("arrays are missing")
+    return Checkpoint(meta.pop("epoch"), meta.pop("step"), [content[name] for name in sorted(content)], meta)
 
 
 def _all(folder: Path) -> list[Path]:

@@ -89,7 +89,7 @@ def _evaluate(argv: list[str]) -> int:
     from aodnet.evaluate import evaluate, format_table
     from aodnet.pairs import count_pairs
 
-    models = {_label(path, given.model): weights.load(path) for path in given.model}
+    models = dict(zip(_labels(given.model), map(weights.load, given.model), strict=True))
     table = format_table(evaluate(models, source, given.out), source, count_pairs(source))
     (given.out / "table.md").write_text(table + "\n", encoding="utf-8")
     print(table)
@@ -97,11 +97,21 @@ def _evaluate(argv: list[str]) -> int:
     return 0
 
 
-def _label(path: Path, paths: list[Path]) -> str:
-    """A model's name in the table: the file's, with its folder where two files share it."""
-    if sum(other.name == path.name for other in paths) > 1 or path.name.startswith(("best.", "last.")):
-        return f"{path.parent.name}/{path.name.removesuffix('.weights.h5')}"
-    return path.name.removesuffix(".weights.h5")
+def _labels(paths: list[Path]) -> list[str]:
+    """The models' names in the table: as much of their paths' ends as tells them apart.
+
+    Raises:
+        UsageError: The same file twice.
+    """
+    resolved = [path.resolve() for path in paths]
+    if len(set(resolved)) < len(paths):
+        raise UsageError(f"A model is given twice. Expected different files, received {[str(p) for p in paths]}.")
+    parts = [[*path.parent.parts, path.name.removesuffix(".weights.h5")] for path in resolved]
+    for count in range(1 + any(p[-1] in ("best", "last") for p in parts), max(map(len, parts)) + 1):
+        labels = ["/".join(part[-count:]) for part in parts]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
 
 
 def _predict(argv: list[str]) -> int:

@@ -46,7 +46,7 @@ class FitConfig:
         checks = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch", self.batch >= 1, "at least 1"),
-            ("learning_rate", 0.0 < self.learning_rate < float("inf"), "a number above 0"),
+            ("learning_rate", 0.0 < self.learning_rate <= 3.4e38, "a number above 0 that 32 bits hold"),
             ("warmup", 0.0 <= self.warmup < 1.0, "a share in [0, 1)"),
             ("final_learning_rate", 0.0 <= self.final_learning_rate <= 1.0, "a share in [0, 1]"),
             ("weight_decay", 0.0 <= self.weight_decay < 1.0, "a number in [0, 1)"),

@@ -64,7 +64,7 @@ def training_batches(
         skip: Batches of the epoch that are done already.
         shuffle_mb: Memory for the shuffle buffer, which holds encoded records.
     """
-    _check_crop(manifest, crop)
+    check_crop(manifest, crop)
     shards = manifest.shards_of(split)
     count = sum(shard.records for shard in shards)
     again = epoch is None
@@ -96,7 +96,7 @@ def validation_batches(
     Whole frames of different sizes need a batch of 1.
     """
     if crop is not None:
-        _check_crop(manifest, crop)
+        check_crop(manifest, crop)
     shards = manifest.shards_of(split)
     dataset = tf.data.TFRecordDataset([str(folder / shard.name) for shard in shards], buffer_size=_READ_BYTES)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(sum(shard.records for shard in shards)))
@@ -180,7 +180,8 @@ def _plain(record: tf.Tensor, codec: str, crop: int | None) -> tuple[tf.Tensor, 
     return decode_image(values["hazy"], codec, window), decode_image(values["clean"], codec, window)
 
 
-def _check_crop(manifest: Manifest, crop: int) -> None:
+def check_crop(manifest: Manifest, crop: int) -> None:
+    """Raises UsageError unless every image of the dataset has a window of `crop` pixels."""
     least = min(manifest.smallest.values())
     if not 1 <= crop <= least:
         raise UsageError(

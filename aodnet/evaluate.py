@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ def _interval(values: NDArray[np.float64], groups: NDArray[np.intp]) -> Interval
     sums, counts = np.bincount(groups, values), np.bincount(groups)
     drawn = np.random.default_rng(0).integers(len(counts), size=(RESAMPLES, len(counts)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    # The nearest rank, not a mean of two: equal images have an infinite PSNR.
+    low, high = np.percentile(means, [2.5, 97.5], method="nearest")
     return Interval(float(values.mean()), float(np.median(values)), float(low), float(high))
 
 
@@ -188,7 +190,12 @@ def _write_csv(path: Path, scores: list[Score]) -> None:
             writer.writerow((score.image, score.scene, score.method, *values))
 
 
+def _as_json(interval: Interval) -> dict[str, float | None]:
+    """JSON has no infinity: the PSNR of equal images is null there."""
+    return {name: value if math.isfinite(value) else None for name, value in vars(interval).items()}
+
+
 def _write_summary(path: Path, table: Table, source: Source, pairs: int) -> None:
-    rows = {name: {metric: vars(interval) for metric, interval in row.items()} for name, row in table.items()}
+    rows = {name: {metric: _as_json(interval) for metric, interval in row.items()} for name, row in table.items()}
     content = {"protocol": metrics.PROTOCOL, "definition": protocol_text(source), "pairs": pairs, "methods": rows}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -19,14 +19,16 @@ import yaml
 from tqdm import tqdm
 
 from aodnet import callbacks as run_callbacks
-from aodnet import checkpoint, data, losses, metrics, model, weights
+from aodnet import checkpoint, data, losses, metrics, weights
 from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig, FitPaths
+from aodnet.trainer import Trainer, choose_strategy
 from hazegen import manifest as manifests
-from hazegen.errors import RefusedError
+from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import Manifest
 
 EXAMPLES = 4
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -60,80 +62,11 @@ class _Run:
 
     @property
     def checkpoints(self) -> Path:
-        return self.paths.out / "checkpoints"
+        return self.paths.out / CHECKPOINTS
 
     def settings(self) -> dict[str, Any]:
         """All that decides the weights, apart from the machine."""
         return {**dataclasses.asdict(self.config), "dataset": data.dataset_digest(self.dataset)}
-
-
-class Trainer:
-    """The network, its optimizer and one training step: all that a checkpoint must hold."""
-
-    def __init__(self, config: FitConfig, steps: int, strategy: tf.distribute.Strategy, jit: bool) -> None:
-        self.strategy = strategy
-        self.weights = losses.parse_loss(config.loss)
-        with strategy.scope():
-            self.model = model.build_aodnet(config.seed)
-            self.model.compile(optimizer=_optimizer(config, steps), loss="mse", jit_compile=jit)
-            self.model.optimizer.build(self.model.trainable_variables)
-            self.network = model.with_k(self.model)
-            self.loss = keras.metrics.Mean(name="loss")
-        self.train_step = tf.function(self._train_step, jit_compile=jit)
-        self.validation_step = tf.function(self._validation_step)
-        self.validation = (keras.metrics.Mean(name="loss"), metrics.PSNR(), metrics.SSIM())
-
-    def _train_step(self, hazy: tf.Tensor, clean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One update on one replica. Returns the loss, and the share of pixels where K is above 0."""
-        with tf.GradientTape() as tape:
-            restored, k = self.network(hazy, training=True)
-            loss = losses.total(self.weights, clean, restored)
-            scaled = loss / self.strategy.num_replicas_in_sync  # the optimizer adds the replicas' gradients up
-        gradients = tape.gradient(scaled, self.model.trainable_variables)
-        self.model.optimizer.apply(gradients, self.model.trainable_variables)
-        return loss, tf.reduce_mean(tf.cast(k > 0.0, tf.float32))
-
-    def step(self, hazy: tf.Tensor, clean: tf.Tensor) -> dict[str, float]:
-        """One update on all replicas; `k_alive` is the share of pixels where K is above 0."""
-        per_replica = self.strategy.run(self.train_step, args=(hazy, clean))
-        loss, alive = (float(self.strategy.reduce("MEAN", value, axis=None)) for value in per_replica)
-        self.loss.update_state(loss)
-        return {"loss": loss, "k_alive": alive}
-
-    def _validation_step(self, hazy: tf.Tensor, clean: tf.Tensor) -> None:
-        restored = self.model(hazy, training=False)
-        loss, psnr, ssim = self.validation
-        loss.update_state(losses.total(self.weights, clean, restored))
-        psnr.update_state(clean, restored)
-        ssim.update_state(clean, restored)
-
-    def validate(self, batches: tf.data.Dataset) -> dict[str, float]:
-        """Loss, PSNR and SSIM over all of the validation images."""
-        for metric in self.validation:
-            metric.reset_state()
-        for hazy, clean in batches:
-            self.validation_step(hazy, clean)
-        return {f"val_{metric.name}": float(metric.result()) for metric in self.validation}
-
-    def variables(self) -> list[Any]:
-        """Everything that the next step depends on, in a fixed order."""
-        return [*self.model.variables, *self.model.optimizer.variables, *self.loss.variables]
-
-    def restore(self, saved: Checkpoint) -> None:
-        """Sets every variable to its saved value.
-
-        Raises:
-            RefusedError: The checkpoint is of another network or optimizer.
-        """
-        variables = self.variables()
-        shapes = [tuple(variable.shape) for variable in variables]
-        if shapes != [array.shape for array in saved.arrays]:
-            raise RefusedError(
-                f"The checkpoint does not fit. Expected {len(shapes)} variables of AOD-Net and Adam, received "
-                f"{len(saved.arrays)}, of other shapes. Start again without --resume, in a new folder."
-            )
-        for variable, array in zip(variables, saved.arrays, strict=True):
-            variable.assign(array)
 
 
 def fit(
@@ -156,6 +89,8 @@ def fit(
     began = time.monotonic()
     dataset = manifests.load(paths.data)
     data.check_shards(paths.data, dataset)
+    saved, damaged = _find_start(paths)
+    _check_sizes(config, dataset)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -163,8 +98,13 @@ def fit(
     run = _Run(paths, config, dataset, -(-dataset.records_of("train") // config.batch), say)
     say(f"training on {device}: {config.epochs} epochs of {run.steps} steps.")
     trainer = Trainer(config, config.epochs * run.steps, strategy, jit=bool(tf.config.list_physical_devices("GPU")))
-    start = _resume(trainer, run) if paths.resume else _start(run)
-    folder = run_callbacks.RunFolder(paths.out, _examples(run), start.epoch)
+    if damaged:
+        say(f"warning: {', '.join(damaged)} could not be read; going back to the checkpoint before.")
+    if paths.resume:
+        _resume(trainer, run, saved)
+    else:
+        _start(run)
+    folder = run_callbacks.RunFolder(paths.out, saved.epoch)
     callbacks = keras.callbacks.CallbackList(
         [folder, run_callbacks.KWatchdog(), *_tensorboard(paths.out), *extra],
         model=trainer.model,
@@ -172,7 +112,8 @@ def fit(
         steps=run.steps,
     )
     try:
-        _run_epochs(trainer, run, start, callbacks)
+        folder.examples = _examples(run)
+        _run_epochs(trainer, run, saved, callbacks)
     except tf.errors.DataLossError:
         data.find_damage(paths.data, [*dataset.shards_of("train"), *dataset.shards_of("validation")])
         raise
@@ -188,8 +129,11 @@ def _run_epochs(trainer: Trainer, run: _Run, start: Checkpoint, callbacks: keras
     for epoch in range(start.epoch, config.epochs):
         callbacks.on_epoch_begin(epoch)
         _run_steps(trainer, run, epoch, step, callbacks)
+        _check_finite(trainer, run, epoch, run.steps)
         weights.flush_small(trainer.model)
         logs = {"loss": float(trainer.loss.result()), **trainer.validate(validation)}
+        if not math.isfinite(logs["val_loss"]):
+            raise _not_finite("validation", run, epoch, run.steps)
         logs["learning_rate"] = float(trainer.model.optimizer.learning_rate)
         callbacks.on_epoch_end(epoch, logs)
         trainer.loss.reset_state()
@@ -218,72 +162,47 @@ def _run_steps(trainer: Trainer, run: _Run, epoch: int, done: int, callbacks: ke
             callbacks.on_train_batch_begin(step)
             logs = trainer.step(hazy, clean)
             if not math.isfinite(logs["loss"]):
-                raise _not_finite(epoch, step, logs["loss"], run.checkpoints)
+                raise _not_finite("loss", run, epoch, step)
             bar.set_postfix(loss=f"{float(trainer.loss.result()):.5f}", refresh=False)
             bar.update()
             if (step + 1) % config.checkpoint_steps == 0 and step + 1 < run.steps:
+                _check_finite(trainer, run, epoch, step + 1)
                 checkpoint.save(run.checkpoints, _state(trainer, run, epoch, step + 1))
             callbacks.on_train_batch_end(step, logs)
 
 
-def choose_strategy() -> tuple[tf.distribute.Strategy, str]:
-    """All GPUs of this machine, or its CPU; and the words for it."""
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if len(gpus) > 1:
-        return tf.distribute.MirroredStrategy(), f"{len(gpus)} GPUs"
-    return tf.distribute.get_strategy(), "one GPU" if gpus else "the CPU (no GPU was found)"
-
-
-def _optimizer(config: FitConfig, steps: int) -> keras.optimizers.Optimizer:
-    warmup = round(config.warmup * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.learning_rate,
-        decay_steps=max(1, steps - warmup),
-        alpha=config.final_learning_rate,
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay or None, global_clipnorm=config.clip_norm
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
-    return optimizer
-
-
-def _start(run: _Run) -> Checkpoint:
-    """A new run folder with the resolved config in it."""
-    out = run.paths.out
-    if out.exists() and any(out.iterdir()):
+def _find_start(paths: FitPaths) -> tuple[Checkpoint, list[str]]:
+    """Where the run begins, and newer checkpoints that could not be read; nothing is written yet."""
+    if paths.resume:
+        return checkpoint.load_newest(paths.out / CHECKPOINTS)
+    if paths.out.exists() and (not paths.out.is_dir() or any(paths.out.iterdir())):
         raise RefusedError(
-            f"The run folder '{out}' is not empty. Expected a new folder, received one with files in it. "
+            f"The run folder '{paths.out}' is not empty. Expected a new folder, received one with files in it. "
             "Choose another --out, or pass --resume to go on with that run."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    return Checkpoint(0, 0, [], {}), []
+
+
+def _start(run: _Run) -> None:
+    """A new run folder with the resolved config in it."""
+    run.paths.out.mkdir(parents=True, exist_ok=True)
     head = f"# aodnet fit on the dataset of digest {data.dataset_digest(run.dataset)}\n"
     config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False)
-    (out / "config.yaml").write_text(head + config, encoding="utf-8")
-    return Checkpoint(0, 0, [], {})
+    (run.paths.out / "config.yaml").write_text(head + config, encoding="utf-8")
 
 
-def _resume(trainer: Trainer, run: _Run) -> Checkpoint:
-    """The newest checkpoint, restored, of a run with the same settings and data."""
-    saved, damaged = checkpoint.load_newest(run.checkpoints)
-    if damaged:
-        run.say(f"warning: {', '.join(damaged)} could not be read; going back to the checkpoint before.")
+def _resume(trainer: Trainer, run: _Run, saved: Checkpoint) -> None:
+    """Restores a checkpoint of a run with the same settings and data."""
     now = run.settings()
-    different = [
-        f"{name}: {saved.meta.get(name)} before, {now[name]} now" for name in now if saved.meta.get(name) != now[name]
-    ]
-    if different:
+    changed = [name for name in now if saved.meta.get(name) != now[name]]
+    if changed:
+        different = [f"{name}: {saved.meta.get(name)} before, {now[name]} now" for name in changed]
         raise RefusedError(
             f"The run in '{run.paths.out}' has other settings. Expected the same ones to go on exactly, received "
             f"{'; '.join(different)}. Pass the run's own settings, or start a new run."
         )
     trainer.restore(saved)
     run.say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
-    return saved
 
 
 def _state(trainer: Trainer, run: _Run, epoch: int, step: int) -> Checkpoint:
@@ -303,9 +222,33 @@ def _tensorboard(run: Path) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)]
 
 
-def _not_finite(epoch: int, step: int, loss: float, checkpoints: Path) -> RefusedError:
+def _check_sizes(config: FitConfig, dataset: Manifest) -> None:
+    """Refuses what would fail later, before anything is written."""
+    terms = losses.parse_loss(config.loss)
+    for split in ("train", "validation"):
+        dataset.shards_of(split)
+    data.check_crop(dataset, config.crop)
+    if config.validation_crop is not None:
+        data.check_crop(dataset, config.validation_crop)
+    least = config.validation_crop or min(dataset.smallest.values())
+    if "ssim" in terms:
+        least = min(least, config.crop)
+    if least < metrics.WINDOW:
+        raise UsageError(
+            f"The pictures are too small for SSIM. Expected at least {metrics.WINDOW} x {metrics.WINDOW} pixels, "
+            f"received {least}. Enlarge --crop or --validation-crop, or use larger images."
+        )
+
+
+def _check_finite(trainer: Trainer, run: _Run, epoch: int, step: int) -> None:
+    """Before anything is written: an update can break the weights after a loss that was still a number."""
+    if not weights.is_finite(trainer.model):
+        raise _not_finite("weights", run, epoch, step)
+
+
+def _not_finite(what: str, run: _Run, epoch: int, step: int) -> RefusedError:
     return RefusedError(
-        f"The loss is not finite. Expected a number, received {loss} at step {step} of epoch {epoch + 1}. No weights "
-        f"were written since the last checkpoint in '{checkpoints}'. Lower learning_rate, or look at the data "
-        "with hazegen verify and hazegen preview."
+        f"A number of the {what} is not finite. Expected finite numbers, received NaN or infinity at step {step} of "
+        f"epoch {epoch + 1}. Nothing was written since the last checkpoint in '{run.checkpoints}'. Lower "
+        "learning_rate, or look at the data with hazegen verify and hazegen preview."
     )

@@ -1,5 +1,7 @@
 """Training losses: weighted sums of L2, L1 and 1 - SSIM."""
 
+import math
+
 import tensorflow as tf
 
 from hazegen.errors import UsageError
@@ -36,7 +38,7 @@ def parse_loss(text: str) -> dict[str, float]:
             value = float(weight or 1.0)
         except ValueError:
             value = 0.0
-        if name.strip() not in TERMS or not value > 0.0 or name.strip() in weights:
+        if name.strip() not in TERMS or not 0.0 < value < math.inf or name.strip() in weights:
             raise UsageError(
                 f"The loss cannot be read. Expected terms among {', '.join(TERMS)} with weights above 0, as "
                 f"'l1=0.8, ssim=0.2', received '{text}'. Correct --loss."

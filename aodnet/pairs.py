@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Source:
     split: str = "test"
     hazy: Path | None = None
     clean: Path | None = None
-    align: str = "refuse"
+    align: Literal["refuse", "crop"] = "refuse"
     limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -48,6 +49,11 @@ class Source:
             raise UsageError(
                 "There must be one source of pairs. Expected --data, or --hazy with --clean, received "
                 f"data={self.data}, hazy={self.hazy}, clean={self.clean}. Give one of the two."
+            )
+        if self.align not in ("refuse", "crop") or (self.limit is not None and self.limit < 1):
+            raise UsageError(
+                "--align or --limit is out of range. Expected refuse or crop, and at least 1, received "
+                f"{self.align} and {self.limit}. Correct them."
             )
 
 
@@ -106,7 +112,7 @@ def _match(source: Source) -> list[tuple[Path, Path]]:
     """Each hazy image with its clean one: the same stem, or the longest one that it continues with '_'."""
     assert source.hazy is not None
     assert source.clean is not None
-    hazy, clean = _images(source.hazy), {path.stem: path for path in _images(source.clean)}
+    hazy, clean = _images(source.hazy), _by_stem(source.clean)
     matched = [(path, clean[stem]) for path in hazy if (stem := _clean_stem(path.stem, clean)) is not None]
     if not hazy or len(matched) < len(hazy):
         lonely = [path.name for path in hazy if _clean_stem(path.stem, clean) is None]
@@ -124,6 +130,18 @@ def _clean_stem(stem: str, clean: dict[str, Path]) -> str | None:
         if not separator:
             return None
     return stem
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in _images(folder):
+        if path.stem in found:
+            raise RefusedError(
+                f"Two clean images share a name. Expected one file of each name in '{folder}', received "
+                f"'{found[path.stem].name}' and '{path.name}'. Take one of them out."
+            )
+        found[path.stem] = path
+    return found
 
 
 def _images(folder: Path) -> list[Path]:

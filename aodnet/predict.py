@@ -51,7 +51,7 @@ def predict(model: keras.Model, inputs: list[Path], out: Path) -> Predicted:
             (out / path.name).write_bytes(images.encode(restore_picture(restore, pixels, path.name), path.suffix))
             written.append(out / path.name)
         except HazegenError as error:
-            problems.append(str(error))
+            problems.append(f"{path}: {error}")
     return Predicted(written, problems)
 
 

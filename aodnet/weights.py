@@ -1,6 +1,6 @@
 """Weight files: ours, and the published ones that others have made."""
 
-import zipfile
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from aodnet import model as aodnet_model
+from aodnet.arrays import read_npz
 from hazegen.errors import RefusedError
 
 Layout = Literal["caffe", "torch"]
@@ -51,12 +52,15 @@ def load(path: Path) -> keras.Model:
         )
     model = aodnet_model.build_aodnet()
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
+            model.load_weights(path)
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         raise RefusedError(
             f"The weights in '{path}' do not fit AOD-Net. Expected {_shapes(model)}, received others "
             f"({str(error).strip().splitlines()[0]}). Choose weights of the published network."
         ) from None
+    _check_finite(model, path)
     return model
 
 
@@ -71,9 +75,8 @@ def import_npz(path: Path, layout: Layout | None = None) -> keras.Model:
         RefusedError: Not such a file, no or several layouts, or another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        arrays = read_npz(path)
+    except (OSError, ValueError) as error:
         raise RefusedError(
             f"'{path}' cannot be read. Expected a .npz file of arrays, received: {error}. Check the path."
         ) from None
@@ -90,9 +93,27 @@ def import_npz(path: Path, layout: Layout | None = None) -> keras.Model:
                 f"{expected} (after transposing), received {[kernel.shape, bias.shape]}. Choose weights of the "
                 "published network."
             )
+        if kernel.dtype.kind not in "fiu" or bias.dtype.kind not in "fiu":
+            raise RefusedError(
+                f"The weights of convolution {number} in '{path}' are no numbers. Expected real numbers, received "
+                f"{kernel.dtype} and {bias.dtype}. Choose another file."
+            )
         layer.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
+    _check_finite(model, path)
     flush_small(model)
     return model
+
+
+def is_finite(model: keras.Model) -> bool:
+    """Whether every weight is a number."""
+    return all(np.isfinite(variable.numpy()).all() for variable in model.trainable_variables)
+
+
+def _check_finite(model: keras.Model, path: Path) -> None:
+    if not is_finite(model):
+        raise RefusedError(
+            f"The weights in '{path}' are not finite. Expected numbers, received NaN or infinity. Choose another file."
+        )
 
 
 def _only_layout(path: Path, arrays: dict[str, np.ndarray]) -> Layout:

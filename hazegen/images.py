@@ -16,6 +16,8 @@ Pixels = NDArray[Any]  # uint8, uint16 or float32
 Codec = Literal["jpeg", "png"]
 
 MAX_PIXELS = 80_000_000
+# Formats without 16 bits a channel: OpenCV would cut larger values off.
+EIGHT_BITS = (".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".gif", ".ras", ".sr")
 EXIF_ORIENTATION = 0x0112
 
 
@@ -127,14 +129,25 @@ def encode(pixels: Pixels, suffix: str, quality: int = 95) -> bytes:
     alone is slower and larger).
 
     Args:
-        pixels: (height, width) or (height, width, 3 or 4), R, G, B, A; 16 bits where the format has them.
+        pixels: (height, width) or (height, width, 3 or 4), R, G, B, A; 16 bits are rounded to 8 where the
+            format has no more.
         suffix: File suffix that names the format, as '.jpg' or '.png'.
         quality: JPEG (and WebP) quality, 1 to 100.
+
+    Raises:
+        RefusedError: OpenCV writes no such format.
     """
+    if not cv2.haveImageWriter(f"a{suffix}"):
+        raise RefusedError(
+            f"No picture format is called '{suffix}'. Expected a suffix of a format that OpenCV writes (.jpg, .png, "
+            ".tif, .webp, ...), received another. Rename the file."
+        )
+    if pixels.dtype == np.uint16 and suffix.lower() in EIGHT_BITS:
+        pixels = np.rint(pixels / 257.0).astype(np.uint8)
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
     options: list[int] = []
-    if suffix.lower() in (".jpg", ".jpeg"):
+    if suffix.lower() in (".jpg", ".jpeg", ".jpe"):
         options = [cv2.IMWRITE_JPEG_QUALITY, quality]
         options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     elif suffix.lower() == ".webp":

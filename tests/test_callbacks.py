@@ -22,7 +22,8 @@ def examples(*sizes: tuple[int, int]) -> list:
 
 
 def folder_of(path, first_epoch: int = 0) -> callbacks.RunFolder:
-    callback = callbacks.RunFolder(path, examples((20, 30)), first_epoch)
+    callback = callbacks.RunFolder(path, first_epoch)
+    callback.examples = examples((20, 30))
     callback.set_model(randomised(model.build_aodnet(), 1))
     return callback
 

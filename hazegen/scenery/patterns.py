@@ -20,13 +20,14 @@ def noise(u: Floats, v: Floats, tile_m: float, footprint_m: Floats) -> Floats:
     level = np.log2(footprint_m * np.float32(_NOISE_SIZE / tile_m) + np.float32(1e-9))
     level = np.minimum(np.maximum(level + 0.5, 0), len(starts) - 1).astype(np.intp)
     size = sizes[level]
-    place = np.stack((u, v)) * single(sizes / np.float32(tile_m))[level]
-    corner = np.floor(place)
-    x, y = place - corner
+    scale = single(sizes / np.float32(tile_m))[level]
+    x, y = u * scale, v * scale
+    left, top = np.floor(x), np.floor(y)
+    x, y = x - left, y - top
     last = size - 1
-    first = corner.astype(np.intp) & last
-    (x0, y0), (x1, y1) = first, (first + 1) & last
-    row0, row1 = starts[level] + (y0 * size, y1 * size)
+    x0, y0 = left.astype(np.int32) & last, top.astype(np.int32) & last
+    x1, y1 = (x0 + 1) & last, (y0 + 1) & last
+    row0, row1 = starts[level] + y0 * size, starts[level] + y1 * size
     rest = 1 - x
     upper = texels[row0 + x0] * rest + texels[row0 + x1] * x
     lower = texels[row1 + x0] * rest + texels[row1 + x1] * x
@@ -64,7 +65,7 @@ def _striped(x: Floats, period: float, width: float) -> Floats:
 
 
 @functools.lru_cache(maxsize=1)
-def _noise_pyramid() -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
+def _noise_pyramid() -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
     """All levels of one square of 1/f noise, one after the other, where each begins, and its rows."""
     frequency = np.fft.fftfreq(_NOISE_SIZE) * _NOISE_SIZE
     strength = np.hypot(frequency[:, None], frequency[None, :])
@@ -79,7 +80,7 @@ def _noise_pyramid() -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
     levels.append(level.ravel())
     starts = np.cumsum([0] + [len(flat) for flat in levels[:-1]])
     sizes = np.right_shift(_NOISE_SIZE, np.arange(len(starts)))
-    return single(np.concatenate(levels)), starts.astype(np.intp), sizes.astype(np.intp)
+    return single(np.concatenate(levels)), starts.astype(np.int32), sizes.astype(np.int32)
 
 
 @functools.lru_cache(maxsize=1)

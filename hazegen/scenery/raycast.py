@@ -13,7 +13,7 @@ from hazegen.scenery.view import View, pixel_rays, screen_rects
 
 FAR_M = 650.0  # No surface lies farther, so that 16 bits at 0.01 m hold every depth.
 _CHUNK = 20_000
-_NEVER = np.float32(1e12)
+_NEVER = np.float32(1e12)  # Farther than any hit, nearer than a hit at a slope of 0.
 _TINY = np.float32(1e-20)  # Stands for a slope of 0: the hit is very far away.
 
 
@@ -56,7 +56,7 @@ def intersect(shape: Shape, origin: Floats, direction: Floats, limit: Floats) ->
     """Parameter of the first hit ahead of the origin, infinite for a miss, and the face that is hit.
 
     Args:
-        origin: float32 (3,), or (3, ...) like the direction [m].
+        origin: float32 (3,), unless the shape is a Convex also (3, ...) like the direction [m].
         direction: float32 (3, ...), of any length.
         limit: From where on hits may be left out, float32 (...).
     """
@@ -90,10 +90,15 @@ def normals_at(shape: Shape, points: Floats, face: int) -> Floats:
 
 
 def blocks(shape: Shape, starts: Floats, to_ends: Floats) -> Mask:
-    """Whether a shape that is seen from outside lies between starts and ends, bool like one row of them."""
+    """Whether a shape that is seen from outside lies between starts and ends.
+
+    Args:
+        starts: float32 (3, ...) [m].
+        to_ends: The ways from the starts to the ends, float32 (3, ...) [m].
+    """
     if not isinstance(shape, Convex):
         return intersect(shape, starts, to_ends, np.ones(starts.shape[1:], np.float32))[0] < 1
-    if starts[0].size > _CHUNK:
+    if starts[0].size > _CHUNK and starts.shape[1] > 1:
         rows = max(1, _CHUNK * starts.shape[1] // starts[0].size)
         cuts = [slice(cut, cut + rows) for cut in range(0, starts.shape[1], rows)]
         return np.concatenate([blocks(shape, starts[:, cut], to_ends[:, cut]) for cut in cuts])

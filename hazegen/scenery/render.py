@@ -18,6 +18,8 @@ from hazegen.scenery.shapes import Ellipsoid, Shape
 from hazegen.scenery.vectors import Floats, dots
 from hazegen.scenery.view import View, pixel_rays
 
+_CHUNK = 8192  # Pixels that are painted at once: their arrays fit the cache.
+
 
 def render(scene: Scene, rng: Rng) -> tuple[NDArray[np.uint8], Floats]:
     """The photo of a scene and its depth.
@@ -51,10 +53,8 @@ def _surfaces(scene: Scene, hits: Hits, rays: Floats, points: Floats) -> tuple[F
     # The pixels of a face side by side: far faster than to gather and scatter them face by face.
     sorted_points, sorted_rays = (np.take(array.reshape(3, -1), order, axis=1) for array in (points, rays))
     found = np.empty((3, 3, len(order)), np.float32)
-    starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(order)]
-    for start, end in itertools.pairwise(starts):
-        if start == end:
-            continue
+    cuts = {0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), *range(0, len(order), _CHUNK), len(order)}
+    for start, end in itertools.pairwise(sorted(cuts)):
         number, face = divmod(int(keys[start]), 256)
         shape, paint = scene.things[number]
         here, ray = sorted_points[:, start:end], sorted_rays[:, start:end]

@@ -95,7 +95,7 @@ def _unshaded(shapes: Sequence[Shape], lit: Mask, starts: Floats, to_lamp: Float
     way = np.ascontiguousarray(np.moveaxis(to_lamp, 2, 0)).mean(axis=0)
     centre, half = (low + high) / 2, (high - low) / 2
     length = np.sqrt(dots(way, way))
-    some = lit.any(axis=1)
+    some = np.asarray(lit.any(axis=1))
     for shape in shapes:
         bottom, top = shape.bounds[..., None]
         gap = (bottom + top) / 2 - centre
