@@ -16,6 +16,7 @@ MODULES = {
 
 PURE = {f"hazegen.{name}" for name in ("physics", "color", "geometry", "recipe", "sampling", "fields", "synthesis")}
 PURE |= {"hazegen.render", "hazegen.camera"}
+PURE |= {"hazegen.scenery", *(name for name in MODULES if name.startswith("hazegen.scenery"))}
 FAST = {"hazegen.render", "hazegen.camera"}  # these two alone may use cv2 and numba too
 PRINTERS = {"hazegen.cli", "aodnet.cli", "hazegen.verbs"}
 ONLY_IN = {
