@@ -96,7 +96,8 @@ def _make_for_real(options: "MakeOptions", recipe: Recipe) -> int:
     records, size = sum(s.records for s in known.shards), sum(s.bytes for s in known.shards)
     print(f"{records} pairs of {inputs['used']} scenes in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
           f"{made.seconds:.1f} s, recipe {recipe.name}.")  # fmt: skip
-    for split, counts in known.splits.items():
+    for split in SPLITS:
+        counts = known.splits[split]
         print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
     print(f"  inputs: {inputs['found']} found = {inputs['used']} used + {inputs['rejected']} rejected"
           f"{_codes(made.rejected)}")  # fmt: skip

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from hazegen import engine, shards
 from hazegen.build import INPUT_COLUMNS, ShardTask, build_shard, input_row
 from hazegen.errors import RefusedError, VerifyError
-from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, Shard, load
+from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, Manifest, Shard, load
 from hazegen.planning import MakeOptions, deciding, plan, versions
 from hazegen.recipe import Recipe
 from hazegen.scenes import Rejected
@@ -59,9 +59,10 @@ def make(options: MakeOptions, recipe: Recipe) -> Made:
             pass
     manifest, rows = _collect(options.out, tasks, rejected, header)
     if manifest.inputs["used"] == 0:
+        _take_back(options.out, tasks)
         raise RefusedError(
             f"No scene could be used. Expected at least one, received {found} inputs, all rejected; "
-            f"first reason: {rows[0]['reason']} Nothing was made: delete '{options.out}' before the next try."
+            f"first reason: {rows[0]['reason']} Nothing was left in '{options.out}'."
         )
     _write_inputs(options.out, rows)
     shards.write_text(options.out / MANIFEST, [manifest.to_json()])
@@ -109,6 +110,14 @@ def _remove_work(out: Path, tasks: list[ShardTask]) -> None:
         shards.result_path(out, task.plan.name).unlink(missing_ok=True)
     if (out / shards.WORK).exists():
         (out / shards.WORK).rmdir()
+
+
+def _take_back(out: Path, tasks: list[ShardTask]) -> None:
+    """Removes the files of a run that came to nothing, so that the next try finds the folder empty."""
+    _remove_work(out, tasks)
+    for task in tasks:
+        (out / task.plan.name).unlink()
+    (out / PLAN).unlink()
 
 
 def _summary(manifest: Manifest, rows: list[dict[str, Any]], reused: int, began: float) -> Made:
