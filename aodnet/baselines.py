@@ -27,7 +27,7 @@ def dark_channel_prior(hazy: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     image = color.to_float(hazy)
     light = _atmospheric_light(image, dark_channel(image))
-    coarse = 1.0 - OMEGA * dark_channel(image / light)  # Eq. 12
+    coarse = 1.0 - OMEGA * dark_channel(image / light)
     transmission = guided_filter(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32), coarse)
     restored = (image - light) / np.maximum(transmission, FLOOR)[..., None] + light  # Eq. 16
     return color.to_uint8(restored)
@@ -40,7 +40,7 @@ def dark_channel(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _atmospheric_light(image: NDArray[np.float32], dark: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The brightest pixel among the 0.1 % with the highest dark channel (Sec. 4.4)."""
+    """The brightest pixel among the 0.1 % with the highest dark channel."""
     count = max(1, int(dark.size * BRIGHTEST))
     candidates = image.reshape(-1, 3)[np.argpartition(dark.ravel(), -count)[-count:]]
     return np.maximum(candidates[candidates.sum(axis=1).argmax()], np.float32(0.05))

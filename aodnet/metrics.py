@@ -55,7 +55,7 @@ def ssim(image: Pixels, reference: Pixels, *, data_range: float) -> float:
     var_x, var_y = _window_mean(x * x) - mean_x**2, _window_mean(y * y) - mean_y**2
     covariance = _window_mean(x * y) - mean_x * mean_y
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    # Eq. 13 of Wang et al.
+    # luminance, contrast and structure in one fraction, with C3 = C2 / 2
     similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
         (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
     )

@@ -10,7 +10,7 @@ import keras
 PARAMETERS = 1761
 # Half of the receptive field of 15 pixels, (1 + 3 + 5 + 7 + 3 - 4 - 1) / 2: what a tile needs around it.
 MARGIN = 7
-BIAS = 1.0  # b in Eq. 5 of the paper
+BIAS = 1.0  # b in Eq. 4 of the paper
 
 
 def build_aodnet(seed: int = 0) -> keras.Model:
@@ -29,7 +29,7 @@ def build_aodnet(seed: int = 0) -> keras.Model:
     hazy = keras.Input((None, None, 3), name="hazy")
     # Every layer has a name of its own: automatic ones count up within a process, and with them the order
     # in which TensorFlow adds gradients, so that a second run in a process would differ in its last bits.
-    # Sec. 3.3 of the paper: kernels of 1, 3, 5, 7, 3, three filters each, joined across the layers.
+    # Kernels of 1, 3, 5, 7, 3, three filters each, joined across the layers.
     x1 = _convolution(hazy, 1, 1, seed)
     x2 = _convolution(x1, 3, 2, seed)
     x3 = _convolution(_join("concat1", x1, x2), 5, 3, seed)
@@ -47,7 +47,7 @@ def build_aodnet(seed: int = 0) -> keras.Model:
 
 
 class CleanImage(keras.layers.Layer):
-    """The clean image from K and the hazy image: J(x) = ReLU(K(x) I(x) - K(x) + b), Eq. 5 of the paper."""
+    """The clean image from K and the hazy image: J(x) = ReLU(K(x) I(x) - K(x) + b), Eq. 4 of the paper."""
 
     def call(self, k: keras.KerasTensor, hazy: keras.KerasTensor) -> keras.KerasTensor:
         return keras.ops.relu(k * hazy - k + BIAS)

@@ -74,7 +74,7 @@ def k_from_haze(
 ) -> Any:
     """AOD-Net's K in closed form: the K for which K I - K + b is exactly the clean image.
 
-    K = ((I - A) / t + (A - b)) / (I - 1)
+    K = ((I - A) / t + (A - b)) / (I - 1), Eq. 4 of the AOD-Net paper
 
     K is singular at I = 1: there K I - K + b equals b whatever K is, so no K restores another
     value than b. Where |I - 1| < epsilon the result is 1, the K of the identity for b = 1.
