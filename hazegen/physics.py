@@ -5,8 +5,8 @@ where and maximum for the arrays given (numpy by default). Radiance may be sRGB-
 light; the equation is the same, its result is not, so callers say which they use.
 
 References:
-    Koschmieder (1924), in the form of He, Sun, Tang, CVPR 2009, Eq. 1 and 2.
-    Li, Peng, Wang, Xu, Feng, AOD-Net, ICCV 2017 (arXiv 1707.06543).
+    Koschmieder (1924); in today's form, and for K: Li, Peng, Wang, Xu, Feng, "AOD-Net", ICCV 2017
+    (arXiv 1707.06543), Eq. 1, 2 and 4.
     WMO and ICAO: meteorological optical range, the path over which 5 % of the light is left.
 """
 
