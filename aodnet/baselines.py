@@ -19,8 +19,8 @@ EPSILON = 1e-3
 def dark_channel_prior(hazy: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A hazy image restored by the dark channel prior, (height, width, 3).
 
-    As published, but for one thing: the transmission is refined by the guided filter (He, Sun, Tang,
-    ECCV 2010) in place of soft matting, as its authors and everybody since do.
+    As published, but for the refinement of the transmission: the guided filter of He, Sun, Tang, ECCV 2010
+    (guided by the grey image) stands in place of soft matting. A below 0.05 counts as 0.05.
 
     References:
         He, Sun, Tang, "Single image haze removal using dark channel prior", CVPR 2009.
@@ -58,9 +58,9 @@ def guided_filter(guide: NDArray[np.float32], values: NDArray[np.float32]) -> ND
 
 
 class AffineFit:
-    """The one gain and offset for each channel that bring a whole set of pairs closest (least squares).
+    """The one gain and offset for each channel that fit a whole set of pairs best, by least squares over its pixels.
 
-    It is fitted to the very set that it is scored on: no fixed curve of this kind can do better there.
+    It is fitted to the very set that it is scored on, so it knows more than a network may.
     """
 
     def __init__(self) -> None:

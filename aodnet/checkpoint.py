@@ -27,7 +27,7 @@ class Checkpoint:
     Attributes:
         epoch, step: The next step to take is step `step` of epoch `epoch`, both from 0.
         arrays: Values of all variables, in the order in which the trainer lists them.
-        meta: Plain values: the settings, the digest of the dataset, the best score so far.
+        meta: Plain values: the settings and the digest of the dataset.
     """
 
     epoch: int

@@ -51,7 +51,7 @@ def _fit(argv: list[str]) -> int:
     )
     config.add_options(parser, FitPaths, "run")
     parser.add_argument("--config", default="default", help="config file or name [default: default]")
-    config.add_options(parser, FitConfig, "settings (each stands above the config file)")
+    config.add_options(parser, FitConfig, "settings (each stands above the config file)", from_file=True)
     given = parser.parse_args(argv)
     path = config.find_config(given.config, "training")
     settings = config.build(FitConfig, config.read_config(path, FitConfig) | config.given(given, FitConfig))
@@ -65,7 +65,7 @@ def _fit(argv: list[str]) -> int:
     best = fitted.best
     print(f"trained {fitted.epochs} epochs on {fitted.device} in {fitted.seconds:.0f} s; run folder '{fitted.run}'.")
     print(f"best epoch {best['epoch'] + 1:.0f}: PSNR {best['val_psnr_rgb']:.2f} dB, SSIM {best['val_ssim_rgb']:.4f} "
-          "(validation, protocol rgb).")  # fmt: skip
+          "(validation, rgb in float32 without rounding).")  # fmt: skip
     print(f"next: aodnet evaluate --model {fitted.run}/best.weights.h5 --data {paths.data}")
     return 0
 

@@ -47,11 +47,12 @@ class FitConfig:
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch", self.batch >= 1, "at least 1"),
             ("learning_rate", 0.0 < self.learning_rate <= 3.4e38, "a number above 0 that 32 bits hold"),
+            ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
             ("warmup", 0.0 <= self.warmup < 1.0, "a share in [0, 1)"),
             ("final_learning_rate", 0.0 <= self.final_learning_rate <= 1.0, "a share in [0, 1]"),
             ("weight_decay", 0.0 <= self.weight_decay < 1.0, "a number in [0, 1)"),
             ("clip_norm", self.clip_norm > 0.0, "a number above 0"),
-            ("shuffle_mb", self.shuffle_mb > 0.0, "a number above 0"),
+            ("shuffle_mb", 0.0 < self.shuffle_mb < 1e9, "a number above 0"),
             ("checkpoint_steps", self.checkpoint_steps >= 1, "at least 1"),
         )
         for name, sound, expected in checks:

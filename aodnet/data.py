@@ -59,8 +59,9 @@ def training_batches(
 
     Args:
         crop: Side of the square windows [px].
-        epoch: The order, the windows and the turns are a function of (seed, epoch). None: a dataset that
-            draws them afresh each time it is gone through, for `model.fit`.
+        epoch: The order, the windows and the turns are a function of (seed, epoch), and of TensorFlow's
+            global seed, which `aodnet fit` sets. None: a dataset that draws them afresh each time it is
+            gone through, for `model.fit`.
         skip: Batches of the epoch that are done already.
         shuffle_mb: Memory for the shuffle buffer, which holds encoded records.
     """

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,9 +18,10 @@ from tqdm import tqdm
 
 from aodnet import metrics
 from aodnet.baselines import AffineFit, dark_channel_prior
+from aodnet.data import dataset_digest
 from aodnet.pairs import Pair, Source, count_pairs, read_pairs
 from aodnet.predict import restore_picture, restorer
-from hazegen import engine, images
+from hazegen import engine, images, manifest
 
 METRICS = ("psnr", "ssim", "ciede2000")
 RESAMPLES = 2000
@@ -60,6 +63,7 @@ def evaluate(models: dict[str, keras.Model], source: Source, out: Path) -> Table
     Returns:
         For each method, in order, its interval for each metric.
     """
+    out.mkdir(parents=True, exist_ok=True)
     methods: dict[str, Method] = {
         "hazy input": _unchanged,
         "best global affine": fit_affine(source).apply,
@@ -75,7 +79,6 @@ def evaluate(models: dict[str, keras.Model], source: Source, out: Path) -> Table
             scores += pool.map(lambda name, pair=pair: score(pair, name, methods[name]), methods)
             bar.update()
     table = summarise(scores)
-    out.mkdir(parents=True, exist_ok=True)
     _write_csv(out / "scores.csv", scores)
     _write_summary(out / "summary.json", table, source, len(scores) // len(methods))
     main = list(methods)[-1]
@@ -130,15 +133,22 @@ def _interval(values: NDArray[np.float64], groups: NDArray[np.intp]) -> Interval
 
 def format_table(table: Table, source: Source, pairs: int) -> str:
     """The table as Markdown, with the protocol that its figures belong to."""
-    head = "| method | PSNR [dB] | 95 % interval | median | SSIM | 95 % interval | CIEDE2000 |"
-    lines = [f"protocol {metrics.PROTOCOL}: {protocol_text(source)}; {pairs} pairs", "", head, "|---|" + "---|" * 6]
+    lines = [
+        f"Protocol {metrics.PROTOCOL}: {protocol_text(source)}; {pairs} pairs.",
+        "Each cell: mean (median), 95 % bootstrap interval of the mean.",
+        "",
+        "| method | PSNR [dB] | SSIM | CIEDE2000 |",
+        "|---|---|---|---|",
+    ]
     for name, row in table.items():
-        psnr, ssim, ciede = (row[metric] for metric in METRICS)
-        lines.append(
-            f"| {name} | {psnr.mean:.2f} | {psnr.low:.2f} to {psnr.high:.2f} | {psnr.median:.2f} "
-            f"| {ssim.mean:.4f} | {ssim.low:.4f} to {ssim.high:.4f} | {ciede.mean:.2f} |"
-        )
+        cells = (_cell(row[metric], digits) for metric, digits in zip(METRICS, (2, 4, 2), strict=True))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(interval: Interval, digits: int) -> str:
+    mean, median, low, high = (f"{value:.{digits}f}" for value in vars(interval).values())
+    return f"{mean} ({median}), {low} to {high}"
 
 
 def protocol_text(source: Source) -> str:
@@ -197,5 +207,8 @@ def _as_json(interval: Interval) -> dict[str, float | None]:
 
 def _write_summary(path: Path, table: Table, source: Source, pairs: int) -> None:
     rows = {name: {metric: _as_json(interval) for metric, interval in row.items()} for name, row in table.items()}
-    content = {"protocol": metrics.PROTOCOL, "definition": protocol_text(source), "pairs": pairs, "methods": rows}
+    content: dict[str, Any] = {"protocol": metrics.PROTOCOL, "definition": protocol_text(source), "pairs": pairs}
+    content |= {"methods": rows, "version": version("hazegen")}
+    if source.data is not None:
+        content["dataset"] = dataset_digest(manifest.load(source.data))
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""aodnet fit: the training loop, for a CPU, one GPU or several.
+"""aodnet fit: the training loop, on a GPU where there is one.
 
 One loop of ours on tf.distribute's public API, because model.fit cannot resume inside an epoch. It
 drives Keras callbacks through keras.callbacks.CallbackList, so every Keras callback works here.
@@ -38,8 +38,8 @@ class Fitted:
     Attributes:
         run: Its folder.
         device: What it was trained on.
-        epochs: How many were run.
-        best: The epoch (from 1) with the highest validation PSNR, and its values.
+        epochs: How many the run has come to, those before a resume included.
+        best: The row of history.csv (epochs from 0) with the highest validation PSNR.
         seconds: Time taken.
     """
 
@@ -104,6 +104,7 @@ def fit(
         _resume(trainer, run, saved)
     else:
         _start(run)
+        checkpoint.save(run.checkpoints, _state(trainer, run, 0, 0))
     folder = run_callbacks.RunFolder(paths.out, saved.epoch)
     callbacks = keras.callbacks.CallbackList(
         [folder, run_callbacks.KWatchdog(), *_tensorboard(paths.out), *extra],
@@ -140,6 +141,8 @@ def _run_epochs(trainer: Trainer, run: _Run, start: Checkpoint, callbacks: keras
         step = 0
         checkpoint.save(run.checkpoints, _state(trainer, run, epoch + 1, 0))
         run.say(f"epoch {epoch + 1}: " + "  ".join(f"{name} {value:.5g}" for name, value in logs.items()))
+        if trainer.model.stop_training:
+            break
     callbacks.on_train_end()
 
 
@@ -169,6 +172,8 @@ def _run_steps(trainer: Trainer, run: _Run, epoch: int, done: int, callbacks: ke
                 _check_finite(trainer, run, epoch, step + 1)
                 checkpoint.save(run.checkpoints, _state(trainer, run, epoch, step + 1))
             callbacks.on_train_batch_end(step, logs)
+            if trainer.model.stop_training:
+                return
 
 
 def _find_start(paths: FitPaths) -> tuple[Checkpoint, list[str]]:

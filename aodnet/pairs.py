@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import images, manifest, records
-from hazegen.errors import RefusedError, UsageError
+from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.scenes import IMAGE_SUFFIXES
 
 
@@ -50,6 +50,11 @@ class Source:
                 "There must be one source of pairs. Expected --data, or --hazy with --clean, received "
                 f"data={self.data}, hazy={self.hazy}, clean={self.clean}. Give one of the two."
             )
+        if self.data is not None and self.align == "crop":
+            raise UsageError(
+                "--align belongs to two folders. Expected it beside --hazy and --clean, received it beside --data, "
+                "whose pairs are of equal size. Leave it out."
+            )
         if self.align not in ("refuse", "crop") or (self.limit is not None and self.limit < 1):
             raise UsageError(
                 "--align or --limit is out of range. Expected refuse or crop, and at least 1, received "
@@ -77,7 +82,13 @@ def read_pairs(source: Source) -> Iterator[Pair]:
 
 def _from_dataset(folder: Path, split: str) -> Iterator[Pair]:
     for shard in manifest.load(folder).shards_of(split):
-        for record in records.read_shard(folder / shard.name):
+        path = folder / shard.name
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise VerifyError(
+                f"Shard '{shard.name}' is not what the manifest says. Expected {shard.bytes} bytes, received another "
+                f"size or no file. Run hazegen verify {folder}, and make or download it again."
+            )
+        for record in records.read_shard(path):
             values = records.decode(record)
             hazy, clean = (images.as_rgb8(images.decode(values[name], name), name) for name in ("hazy", "clean"))
             yield Pair(values["key"], values["scene"], hazy, clean)

@@ -48,9 +48,12 @@ def predict(model: keras.Model, inputs: list[Path], out: Path) -> Predicted:
         try:
             data = images.read_file(path)
             pixels = images.upright(images.decode(data, path.name), images.orientation(data))
-            (out / path.name).write_bytes(images.encode(restore_picture(restore, pixels, path.name), path.suffix))
+            encoded = images.encode(restore_picture(restore, pixels, path.name), path.suffix)
+            temporary = out / f".{path.name}.tmp"
+            temporary.write_bytes(encoded)
+            temporary.replace(out / path.name)
             written.append(out / path.name)
-        except HazegenError as error:
+        except (HazegenError, OSError) as error:
             problems.append(f"{path}: {error}")
     return Predicted(written, problems)
 

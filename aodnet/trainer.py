@@ -1,4 +1,4 @@
-"""The network, its optimizer and one training step, on a CPU, one GPU or several."""
+"""The network, its optimizer and one training step, under a strategy of tf.distribute."""
 
 from typing import Any
 
@@ -24,7 +24,8 @@ class Trainer:
             self.network = model.with_k(self.model)
             self.loss = keras.metrics.Mean(name="loss")
         self.train_step = tf.function(self._train_step, jit_compile=jit)
-        self.validation_step = tf.function(self._validation_step)
+        pictures = tf.TensorSpec([None, None, None, 3], tf.float32)  # of any size: one trace for all of them
+        self.validation_step = tf.function(self._validation_step, input_signature=[pictures, pictures])
         self.validation = (keras.metrics.Mean(name="loss"), metrics.PSNR(), metrics.SSIM())
 
     def _train_step(self, hazy: tf.Tensor, clean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -81,12 +82,12 @@ class Trainer:
 
 
 def choose_strategy() -> tuple[tf.distribute.Strategy, str]:
-    """All GPUs of this machine, or its CPU; and the words for it."""
+    """The first GPU of this machine, or its CPU; and the words for it."""
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if len(gpus) > 1:
-        return tf.distribute.MirroredStrategy(), f"{len(gpus)} GPUs"
+        return tf.distribute.OneDeviceStrategy("/gpu:0"), f"one GPU of {len(gpus)}"
     return tf.distribute.get_strategy(), "one GPU" if gpus else "the CPU (no GPU was found)"
 
 
@@ -99,8 +100,6 @@ def _optimizer(config: FitConfig, steps: int) -> keras.optimizers.Optimizer:
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay or None, global_clipnorm=config.clip_norm
-    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer

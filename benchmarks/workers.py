@@ -54,7 +54,7 @@ def plan(folder: Path, scenes: int, variants: int) -> list[build.ShardTask]:
         made / "images", made / "depth", folder / "out", camera=made / "camera", variants=variants,
         splits="train=1", shard_mb=scenes * variants * 0.25 / 8,
     )  # fmt: skip
-    return planning.plan(options, recipe)[0]
+    return planning.plan(options, recipe).tasks
 
 
 def one(tasks: list[build.ShardTask], workers: int) -> None:  # noqa: ARG001

@@ -15,7 +15,9 @@ from hazegen.scenes import Reading, Scene, SceneRef
 from hazegen.shards import ShardPlan
 
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
-INPUT_COLUMNS = ("key", "image", "depth", "split", "fate", "code", "reason", "holes", "sky", "largest_m")
+INPUT_COLUMNS = ("key", "image", "depth", "split", "fate", "code", "reason")
+# Of the used inputs alone: what the depth file was taken to mean, and what was found in it.
+DEPTH_COLUMNS = ("depth_kind", "depth_unit", "holes", "sky", "largest_m")
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,14 @@ def scene_records(scene: Scene, task: ShardTask) -> Iterator[tuple[str, bytes]]:
 
 
 def input_row(key: str, image: str, depth: str, fate: str, split: str, code: str, reason: str) -> dict[str, Any]:
-    values = (key, image, depth, split, fate, code, reason, "", "", "")
-    return dict(zip(INPUT_COLUMNS, values, strict=True))
+    """One line of the table of inputs."""
+    row = dict(zip(INPUT_COLUMNS, (key, image, depth, split, fate, code, reason), strict=True))
+    return row | dict.fromkeys(DEPTH_COLUMNS, "")
 
 
 def _used_row(ref: SceneRef, scene: Scene, split: str) -> dict[str, Any]:
-    numbers = {"holes": f"{scene.holes:.6f}", "sky": f"{scene.sky:.6f}", "largest_m": f"{scene.largest_m:.6g}"}
-    return input_row(ref.key, ref.image, ref.depth, "used", split, "", "") | numbers
+    fmt = scene.depth_format
+    unit = 1.0 if fmt.unit is None else fmt.unit
+    shares = (f"{scene.holes:.6f}", f"{scene.sky:.6f}", f"{scene.largest_m:.6g}")
+    row = input_row(ref.key, ref.image, ref.depth, "used", split, "", "")
+    return row | dict(zip(DEPTH_COLUMNS, (fmt.kind, unit, *shares), strict=True))

@@ -63,7 +63,7 @@ def _make(argv: list[str]) -> int:
     )
     config.add_options(parser, MakeOptions, "dataset")
     parser.add_argument("--recipe", default="aod-released", help="recipe file or name [default: aod-released]")
-    config.add_options(parser, Recipe, "recipe (each stands above the recipe file)", prefix="recipe.")
+    config.add_options(parser, Recipe, "recipe (each stands above the recipe file)", "recipe.", from_file=True)
     namespace = parser.parse_args(argv)
     path = config.find_config(namespace.recipe, "recipes")
     values = config.read_config(path, Recipe) | config.given(namespace, Recipe, "recipe.")
@@ -77,13 +77,15 @@ def _dry_run(options: "MakeOptions", recipe: Recipe) -> int:
 
     told = estimate(options, recipe)
     print(f"inputs      {told.found} found, {sum(told.rejected.values())} rejected{_codes(told.rejected)}")
+    print(f"others      {told.others} files of another name pattern or format, not looked at")
     print(f"scenes      {', '.join(f'{count} {split}' for split, count in sorted(told.scenes.items()))}")
     print(f"to write    {told.pairs} pairs in {told.shards} shards, about {told.bytes / 1e6:,.0f} MB")
     print(f"time        about {told.seconds:,.0f} s")
     for problem in told.probe_rejected:
         print(f"rejected    {problem}")
     print("Nothing was written; the same command without --dry-run makes it.")
-    return 3 if told.probe_rejected else 0
+    refused = sum(count for code, count in told.rejected.items() if code != "left-out")
+    return 3 if refused + len(told.probe_rejected) > options.max_rejected * told.found else 0
 
 
 def _make_for_real(options: "MakeOptions", recipe: Recipe) -> int:
@@ -101,6 +103,8 @@ def _make_for_real(options: "MakeOptions", recipe: Recipe) -> int:
         print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
     print(f"  inputs: {inputs['found']} found = {inputs['used']} used + {inputs['rejected']} rejected"
           f"{_codes(made.rejected)}")  # fmt: skip
+    if made.others:
+        print(f"  others: {made.others} files of another name pattern or format were not looked at")
     print(f"next: hazegen preview {out} --out preview.png, then: aodnet fit --data {out}")
     refused = inputs["rejected"] - made.rejected.get("left-out", 0)
     if refused > options.max_rejected * inputs["found"]:

@@ -104,17 +104,22 @@ def describe(hint: Any) -> str:
     return names.get(hint, str(hint))
 
 
-def add_options(parser: argparse.ArgumentParser, cls: type, title: str, prefix: str = "") -> None:
+def add_options(
+    parser: argparse.ArgumentParser, cls: type, title: str, prefix: str = "", from_file: bool = False
+) -> None:
     """One option for each field of the dataclass `cls`, its help from the class's docstring.
 
     Options that are not given leave no trace in the namespace: a config file may still say them.
+
+    Args:
+        from_file: A config file says the defaults, so the help does not.
     """
     group = parser.add_argument_group(title)
     hints, texts = typing.get_type_hints(cls), attribute_texts(cls)
     for field in dataclasses.fields(cls):
         option = f"--{prefix}{field.name.replace('_', '-')}"
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        note = "" if required or field.default in (None, False) or "[default" in texts[field.name] else (
+        note = "" if required or from_file or field.default in (None, False) or "[default" in texts[field.name] else (
             f" [default: {field.default}]"
         )  # fmt: skip
         shared: dict[str, Any] = {"dest": f"{prefix}{field.name}", "default": argparse.SUPPRESS}

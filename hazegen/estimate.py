@@ -18,6 +18,7 @@ class Estimate:
 
     Attributes:
         found: Number of inputs.
+        others: Number of files of another pattern or format.
         rejected: Inputs rejected by their names alone, for each reason's code.
         probe_rejected: Sentences of the probed scenes that could not be read.
         scenes: Scenes for each split.
@@ -26,6 +27,7 @@ class Estimate:
     """
 
     found: int
+    others: int
     rejected: dict[str, int]
     probe_rejected: list[str]
     scenes: dict[str, int]
@@ -37,7 +39,8 @@ class Estimate:
 
 def estimate(options: MakeOptions, recipe: Recipe) -> Estimate:
     """Plans the run and makes the first few scenes in memory."""
-    tasks, rejected, found = planning.plan(options, recipe)
+    plan = planning.plan(options, recipe)
+    tasks = plan.tasks
     by_split: Counter[str] = Counter()
     for task in tasks:
         by_split[task.plan.split] += len(task.plan.scenes)
@@ -54,5 +57,7 @@ def estimate(options: MakeOptions, recipe: Recipe) -> Estimate:
     scale = by_split.total() / max(1, len(refs) - len(problems))
     seconds = (time.perf_counter() - began) * scale / (options.workers or engine.cores())
     pairs = by_split.total() * tasks[0].variants
-    codes = dict(Counter(r.code for r in rejected))
-    return Estimate(found, codes, problems, dict(by_split), pairs, len(tasks), int(size * scale), seconds)
+    codes = dict(Counter(r.code for r in plan.rejected))
+    return Estimate(
+        plan.found, plan.others, codes, problems, dict(by_split), pairs, len(tasks), int(size * scale), seconds
+    )

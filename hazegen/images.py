@@ -15,6 +15,7 @@ from hazegen.errors import RefusedError
 Pixels = NDArray[Any]  # uint8, uint16 or float32
 Codec = Literal["jpeg", "png"]
 
+MAX_BYTES = 1_000_000_000
 MAX_PIXELS = 80_000_000
 # Formats without 16 bits a channel: OpenCV would cut larger values off.
 EIGHT_BITS = (".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".gif", ".ras", ".sr")
@@ -27,6 +28,12 @@ def read_file(path: Path) -> bytes:
         raise RefusedError(
             f"'{path}' is not a file. Expected a picture or an array, received "
             f"{'a folder' if path.is_dir() else 'nothing that can be opened'}. Check the path."
+        )
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise RefusedError(
+            f"'{path}' is too large. Expected at most {MAX_BYTES // 1_000_000} MB, received {size // 1_000_000} MB. "
+            "Cut or compress the file."
         )
     return path.read_bytes()
 
@@ -135,7 +142,7 @@ def encode(pixels: Pixels, suffix: str, quality: int = 95) -> bytes:
         quality: JPEG (and WebP) quality, 1 to 100.
 
     Raises:
-        RefusedError: OpenCV writes no such format.
+        RefusedError: OpenCV writes no such format, or the format cannot hold the picture.
     """
     if not cv2.haveImageWriter(f"a{suffix}"):
         raise RefusedError(
@@ -152,6 +159,13 @@ def encode(pixels: Pixels, suffix: str, quality: int = 95) -> bytes:
         options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     elif suffix.lower() == ".webp":
         options = [cv2.IMWRITE_WEBP_QUALITY, quality]
-    done, data = cv2.imencode(suffix, pixels, options)
-    assert done, (suffix, pixels.shape, pixels.dtype)
+    try:
+        done, data = cv2.imencode(suffix, pixels, options)
+    except cv2.error:
+        done = False
+    if not done:
+        raise RefusedError(
+            f"Format '{suffix}' cannot hold this picture. Expected one that has its channels and depth, received "
+            f"{pixels.shape} of {pixels.dtype}. Convert the file to PNG."
+        )
     return data.tobytes()

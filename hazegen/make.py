@@ -12,10 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from hazegen import engine, shards
-from hazegen.build import INPUT_COLUMNS, ShardTask, build_shard, input_row
+from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS, ShardTask, build_shard, input_row
 from hazegen.errors import RefusedError, VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, Manifest, Shard, load
-from hazegen.planning import MakeOptions, deciding, plan, versions
+from hazegen.planning import MakeOptions, Plan, deciding, fingerprint, plan, versions
 from hazegen.recipe import Recipe
 from hazegen.scenes import Rejected
 
@@ -29,6 +29,7 @@ class Made:
         rejected: Number of rejected inputs for each reason's code.
         first_reason: Why the first of them was rejected; empty where none was.
         reused: Number of shards that an earlier run had finished.
+        others: Number of files of another name pattern or format.
         seconds: Time taken.
     """
 
@@ -36,6 +37,7 @@ class Made:
     rejected: dict[str, int]
     first_reason: str
     reused: int
+    others: int
     seconds: float
 
 
@@ -46,18 +48,20 @@ def make(options: MakeOptions, recipe: Recipe) -> Made:
         UsageError, RefusedError, StoreError: As their classes say; nothing finished is lost.
     """
     began = time.monotonic()
-    tasks, rejected, found = plan(options, recipe)
+    planned = plan(options, recipe)
+    tasks, found = planned.tasks, planned.found
     header = {"recipe": recipe.as_dict(), "found": found, **deciding(tasks[0]), "versions": versions()}
-    shards.write_plan(options.out, header, [task.plan for task in tasks])
+    plans = [task.plan for task in tasks]
+    shards.write_plan(options.out, header, plans, lambda ref: fingerprint(ref, tasks[0].reading))
     if shards.is_finished(options.out):
-        return _finished_before(options.out, tasks, began)
+        return _finished_before(options.out, planned, began)
     (options.out / shards.WORK).mkdir(exist_ok=True)
     left = [task for task in tasks if not shards.is_done(options.out, task.plan)]
     pairs = sum(len(task.plan.scenes) for task in left) * tasks[0].variants
     with tqdm(total=pairs, unit="pair", desc="making haze", disable=None) as bar:
         for _ in engine.run(build_shard, left, options.workers or engine.cores(), bar.update):
             pass
-    manifest, rows = _collect(options.out, tasks, rejected, header)
+    manifest, rows = _collect(options.out, tasks, planned.rejected, header)
     if manifest.inputs["used"] == 0:
         _take_back(options.out, tasks)
         raise RefusedError(
@@ -67,7 +71,7 @@ def make(options: MakeOptions, recipe: Recipe) -> Made:
     _write_inputs(options.out, rows)
     shards.write_text(options.out / MANIFEST, [manifest.to_json()])
     _remove_work(options.out, tasks)
-    return _summary(manifest, rows, len(tasks) - len(left), began)
+    return _summary(manifest, rows, len(tasks) - len(left), planned.others, began)
 
 
 def _collect(
@@ -92,14 +96,21 @@ def _collect(
         smallest={"height": min((h for h, _ in sizes), default=0), "width": min((w for _, w in sizes), default=0)},
         splits={s: {"scenes": used[s], "records": sum(x.records for x in made if x.split == s)} for s in SPLITS},
         shards=tuple(sorted(made, key=lambda shard: shard.name)),
-        **{name: value for name, value in header.items() if name != "found"},
+        reading=header["reading"] | _resolved(rows),
+        **{name: value for name, value in header.items() if name not in ("found", "reading")},
     )
     return manifest, rows
 
 
+def _resolved(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What depth files were taken to mean in the end, by options, camera files and defaults together."""
+    used = [row for row in rows if row["fate"] == "used"]
+    return {f"{name}s": sorted({row[name] for row in used}) for name in ("depth_kind", "depth_unit")}
+
+
 def _write_inputs(out: Path, rows: list[dict[str, Any]]) -> None:
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, INPUT_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(table, (*INPUT_COLUMNS, *DEPTH_COLUMNS), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     shards.write_text(out / INPUTS, [table.getvalue()])
@@ -120,14 +131,14 @@ def _take_back(out: Path, tasks: list[ShardTask]) -> None:
     (out / PLAN).unlink()
 
 
-def _summary(manifest: Manifest, rows: list[dict[str, Any]], reused: int, began: float) -> Made:
+def _summary(manifest: Manifest, rows: list[dict[str, Any]], reused: int, others: int, began: float) -> Made:
     refused = [row for row in rows if row["fate"] == "rejected"]
     codes = Counter(str(row["code"]) for row in refused)
     reasons = [str(row["reason"]) for row in refused if row["code"] != "left-out"]
-    return Made(manifest, dict(codes), next(iter(reasons), ""), reused, time.monotonic() - began)
+    return Made(manifest, dict(codes), next(iter(reasons), ""), reused, others, time.monotonic() - began)
 
 
-def _finished_before(out: Path, tasks: list[ShardTask], began: float) -> Made:
+def _finished_before(out: Path, planned: Plan, began: float) -> Made:
     """The summary of a dataset that is there already, after a look whether all its shards still are."""
     known = load(out)
     for shard in known.shards:
@@ -137,6 +148,6 @@ def _finished_before(out: Path, tasks: list[ShardTask], began: float) -> Made:
                 f"'{out}' is finished but damaged. Expected shard '{shard.name}' of {shard.bytes} bytes, received "
                 "another size or no file. Run hazegen verify, then make it again in a new folder."
             )
-    _remove_work(out, tasks)
+    _remove_work(out, planned.tasks)
     with (out / INPUTS).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return _summary(known, list(csv.DictReader(file)), len(tasks), began)
+        return _summary(known, list(csv.DictReader(file)), len(planned.tasks), planned.others, began)

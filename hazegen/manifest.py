@@ -40,6 +40,7 @@ class Manifest:
         color_space: Values that the equation was applied to, 'srgb' or 'linear'.
         codec: 'jpeg' or 'png' of the clean and hazy images.
         quality: JPEG quality.
+        maps: Whether each pair holds its transmission.
         variants: Hazy images of each scene.
         reading: How depth and cameras were read.
         inputs: Numbers of inputs: found = used + rejected.
@@ -47,6 +48,7 @@ class Manifest:
         splits: For each split its numbers of scenes and records.
         versions: Of the libraries that decide the bytes.
         shards: In the order of their names.
+        schema_version: Of the record and of this file.
     """
 
     kind: str
@@ -114,22 +116,35 @@ def load(folder: Path) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, RefusedError):
             raise
-        raise RefusedError(
-            f"'{path}' cannot be read. Expected the manifest that hazegen make wrote, received: "
-            f"{type(error).__name__}: {error}. Copy the dataset again."
-        ) from None
-    _check_names(manifest)
+        raise _unreadable(path, error) from None
+    try:
+        _check_shape(manifest)
+    except (AttributeError, TypeError) as error:
+        raise _unreadable(path, error) from None
     return manifest
 
 
-def _check_names(manifest: Manifest) -> None:
+def _unreadable(path: Path, error: Exception) -> RefusedError:
+    return RefusedError(
+        f"'{path}' cannot be read. Expected the manifest that hazegen make wrote, received: "
+        f"{type(error).__name__}: {error}. Copy the dataset again."
+    )
+
+
+def _check_shape(manifest: Manifest) -> None:
+    """Refuses what readers would stumble over: other kinds and codecs, names that lead away, odd numbers."""
+    known = manifest.kind == "pairs" and manifest.codec in ("jpeg", "png")
+    splits = {split: counts.get("records") for split, counts in manifest.splits.items()}
+    numbers = [*splits.values(), *(manifest.inputs.get(name) for name in ("found", "used", "rejected"))]
+    numbers += [manifest.smallest.get(side) for side in ("height", "width")]
+    numbers += [number for shard in manifest.shards for number in (shard.bytes, shard.records)]
+    if not known or set(splits) != set(SPLITS) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise RefusedError(
+            "The manifest cannot be read. Expected kind pairs, codec jpeg or png, and whole numbers of records, bytes, "
+            f"inputs and pixels, received kind {manifest.kind!r}, codec {manifest.codec!r}, splits {splits}, inputs "
+            f"{manifest.inputs}. Copy the dataset again."
+        )
     for shard in manifest.shards:
-        counts = (shard.bytes, shard.records)
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
-            raise RefusedError(
-                f"The manifest cannot be read. Expected whole numbers of bytes and records, received {shard}. "
-                "Copy the dataset again."
-            )
         if not isinstance(shard.name, str) or not _SAFE_NAME.fullmatch(shard.name):
             raise RefusedError(
                 f"The manifest names a shard that may lie elsewhere. Expected a plain file name, "

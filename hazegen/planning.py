@@ -1,6 +1,7 @@
 """What hazegen make decides before any work: inputs, splits, shards, and what the bytes depend on."""
 
 import dataclasses
+import hashlib
 import math
 import platform
 from dataclasses import dataclass
@@ -98,6 +99,11 @@ class MakeOptions:
             if not sound:
                 raise UsageError(f"{name} is out of range. Expected {expected}, received {value}. Change {name}.")
 
+        if self.split_file is not None and self.group_by is not None:
+            raise UsageError(
+                "Two ways to split. Expected --split-file or --group-by, received both. Write the groups into the file."
+            )
+
     def reading(self) -> Reading:
         """How the files of a scene are read."""
         given = {
@@ -112,29 +118,43 @@ class MakeOptions:
         return Reading(self.images, self.depth, self.camera, self.fov_deg, fields, self.fit_depth)
 
 
-def plan(options: MakeOptions, recipe: Recipe) -> tuple[list[ShardTask], list[Rejected], int]:
-    """Every decision: which scenes, which split and shard, how many variants.
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
 
-    Returns:
-        The tasks, the inputs rejected by their names alone, and the number of inputs found.
+    Attributes:
+        tasks: One for each shard.
+        rejected: Inputs rejected by their names alone.
+        found: Number of inputs.
+        others: Number of files whose names are of another pattern or format, which are no inputs.
     """
+
+    tasks: list[ShardTask]
+    rejected: list[Rejected]
+    found: int
+    others: int
+
+
+def plan(options: MakeOptions, recipe: Recipe) -> Plan:
+    """Every decision: which scenes, which split and shard, how many variants."""
     engine.check_workers(options.workers if options.workers is not None else 1)
     variants = sampling.count_variants(recipe, options.variants)
     reading = options.reading()
     _check_convention(reading, recipe)
-    found, rejected = scenes.find_scenes(options.images, options.depth, options.image_pattern, options.depth_pattern)
+    patterns = (options.image_pattern, options.depth_pattern)
+    found, rejected, others = scenes.find_scenes(options.images, options.depth, *patterns)
     found = sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.limit]
     total = len(found) + len(rejected)
     split_of, left_out = _split(found, options)
     used = [ref for ref in found if ref.key in split_of]
     if not used:
-        raise RefusedError(_nothing_found(options, rejected, total))
+        raise RefusedError(_nothing_found(options, rejected + left_out, total))
     pixels = _pixels_of(used[0], reading)
     scene_mb = BYTES_PER_PIXEL[options.codec] * pixels * variants / 1e6
     per_shard = max(1, round(options.shard_mb / scene_mb))
     plans = shards.plan_shards(used, split_of, per_shard)
     settings = (reading, recipe, variants, options.seed, options.codec, options.quality, options.maps)
-    return [ShardTask(p, options.out, *settings) for p in plans], rejected + left_out, total
+    return Plan([ShardTask(p, options.out, *settings) for p in plans], rejected + left_out, total, others)
 
 
 def _check_convention(reading: Reading, recipe: Recipe) -> None:
@@ -144,6 +164,12 @@ def _check_convention(reading: Reading, recipe: Recipe) -> None:
         DepthFormat(**reading.depth_format)
     elif "unit" in reading.depth_format:
         DepthFormat(unit=reading.depth_format["unit"])
+    if reading.camera is not None and not reading.camera.exists():
+        raise UsageError(
+            f"--camera names nothing. Expected a JSON file or a folder of them, received '{reading.camera}'. Check it."
+        )
+    if reading.camera is not None and reading.fov_deg is not None:
+        raise UsageError("Two sources of intrinsics. Expected --camera or --fov-deg, received both. Leave one out.")
     have = "ray" if reading.depth_format.get("kind") == "ray" else "plane"
     if have != recipe.path and reading.camera is None and reading.fov_deg is None:
         raise UsageError(
@@ -183,6 +209,16 @@ def _pixels_of(ref: SceneRef, reading: Reading) -> int:
     return header.width * header.height
 
 
+def fingerprint(ref: SceneRef, reading: Reading) -> dict[str, Any]:
+    """What tells the files of a scene from changed ones of the same names: sizes, and the camera's content."""
+    sizes = {"image_bytes": reading.images / ref.image, "depth_bytes": reading.depth / ref.depth}
+    told: dict[str, Any] = {name: path.stat().st_size if path.exists() else None for name, path in sizes.items()}
+    if reading.camera is not None:
+        path = scenes.camera_path(reading.camera, ref)
+        told["camera_sha256"] = hashlib.sha256(images.read_file(path)).hexdigest() if path.is_file() else None
+    return told
+
+
 def deciding(task: ShardTask) -> dict[str, Any]:
     """What decides the bytes beside inputs and recipe, without the machine's paths."""
     reading = dataclasses.asdict(task.reading)
@@ -198,5 +234,6 @@ def versions() -> dict[str, str]:
         "hazegen": version("hazegen"),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
+        "scipy": version("scipy"),
         "machine": platform.machine(),
     }

@@ -16,6 +16,7 @@ from hazegen.errors import UsageError
 TILE = 240
 MARGIN = 8
 CAPTION = 34
+MOST_SHARDS = 32
 
 
 def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) -> int:
@@ -53,6 +54,7 @@ def _choose(folder: Path, pairs: int, split: str | None) -> list[dict[str, Any]]
     """`pairs` records, of different scenes first, thin and thick haze in turn."""
     known = manifest.load(folder)
     shards = [s for s in known.shards if s.records] if split is None else known.shards_of(split)
+    shards = shards[:: -(-len(shards) // MOST_SHARDS)]
     per_shard = -(-8 * pairs // len(shards))
     pool = [values for shard in shards for values in _first(folder / shard.name, per_shard)]
     scenes: dict[str, list[dict[str, Any]]] = {}

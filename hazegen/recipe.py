@@ -124,21 +124,24 @@ class Recipe:
             self._check_grid()
 
     def _check_grid(self) -> None:
-        thickness = self.beta or self.visibility_m
-        assert thickness is not None
-        lists = thickness.law == self.atmospheric_light.law == "values"
+        lists = self.extinction.law == self.atmospheric_light.law == "values"
         if not lists or self.light_channels != "gray":
             raise UsageError(
                 "A grid sweep needs lists to go through. Expected lists of values for beta or visibility_m and "
-                f"for atmospheric_light, and light_channels 'gray', received {thickness}, "
+                f"for atmospheric_light, and light_channels 'gray', received {self.extinction}, "
                 f"{self.atmospheric_light} and '{self.light_channels}'. List the values, or set sweep: random."
             )
 
+    @property
+    def extinction(self) -> Draw:
+        """The draw of beta or of visibility, whichever the recipe has."""
+        draw = self.beta or self.visibility_m
+        assert draw is not None
+        return draw
+
     def grid_size(self) -> int:
         """Number of combinations of a grid sweep."""
-        thickness = self.beta or self.visibility_m
-        assert thickness is not None
-        return len(thickness.values) * len(self.atmospheric_light.values)
+        return len(self.extinction.values) * len(self.atmospheric_light.values)
 
     def as_dict(self) -> dict[str, object]:
         """The resolved recipe as plain values, as a recipe file would hold it."""
@@ -148,10 +151,11 @@ class Recipe:
 
 def _check_range(name: str, draw: Draw, low: float, high: float, low_allowed: bool = False) -> None:
     """Raises UsageError unless every number that `draw` can give lies in (low, high]."""
-    ok = all(math.isfinite(n) and n <= high and (n > low or (low_allowed and n == low)) for n in draw.values)
+    high = min(high, 1e30)  # records hold 32-bit floats
+    ok = all(n <= high and (n > low or (low_allowed and n == low)) for n in draw.values)
     if not ok:
         bracket = "[" if low_allowed else "("
-        limit = f"{bracket}{low:g}, {high:g}{')' if math.isinf(high) else ']'}"
+        limit = f"{bracket}{low:g}, {high:g}]"
         why = " (0 times the infinite distance of the sky is not a number)" if name == "beta" else ""
         raise UsageError(
             f"{name} is out of range. Expected numbers in {limit}{why}, received {draw}. "

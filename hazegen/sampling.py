@@ -89,28 +89,25 @@ def draw(recipe: Recipe, rng: np.random.Generator, *, variant: int, unit_m: floa
         rng: Generator of this variant alone.
         unit_m: As `metres_per_unit` gives it for the scene.
     """
-    thickness = _number(recipe.beta or recipe.visibility_m, rng)
+    extinction = _number(recipe.extinction, rng)
     channels = 3 if recipe.light_channels == "independent" else 1
     light = [_number(recipe.atmospheric_light, rng) for _ in range(channels)]
-    return _params(recipe, variant, thickness, light * (3 // channels), unit_m)
+    return _params(recipe, variant, extinction, light * (3 // channels), unit_m)
 
 
 def _grid_point(recipe: Recipe, index: int, unit_m: float) -> HazeParams:
-    thickness = recipe.beta or recipe.visibility_m
-    assert thickness is not None
     row, column = divmod(index, len(recipe.atmospheric_light.values))
     light = recipe.atmospheric_light.values[column]
-    return _params(recipe, index, thickness.values[row], [light] * 3, unit_m)
+    return _params(recipe, index, recipe.extinction.values[row], [light] * 3, unit_m)
 
 
-def _params(recipe: Recipe, variant: int, thickness: float, light: list[float], unit_m: float) -> HazeParams:
-    per_unit = thickness if recipe.beta else float(physics.beta_from_visibility(thickness))
+def _params(recipe: Recipe, variant: int, extinction: float, light: list[float], unit_m: float) -> HazeParams:
+    per_unit = extinction if recipe.beta else float(physics.beta_from_visibility(extinction))
     beta = per_unit / unit_m
     return HazeParams(variant, (beta, beta, beta), (light[0], light[1], light[2]), unit_m)
 
 
-def _number(how: Draw | None, rng: np.random.Generator) -> float:
-    assert how is not None
+def _number(how: Draw, rng: np.random.Generator) -> float:
     if how.law == "values":
         return float(how.values[int(rng.integers(len(how.values)))])
     if how.law == "uniform":

@@ -86,6 +86,7 @@ class Scene:
         largest_m: Largest finite path length of the frame [m].
         holes: Share of pixels whose depth was not measured.
         sky: Share of pixels without a surface.
+        depth_format: What the numbers of its depth file were taken to mean.
     """
 
     key: str
@@ -94,20 +95,28 @@ class Scene:
     largest_m: float
     holes: float
     sky: float
+    depth_format: DepthFormat
 
 
 def find_scenes(
     images: Path, depth: Path, image_pattern: str, depth_pattern: str
-) -> tuple[list[SceneRef], list[Rejected]]:
+) -> tuple[list[SceneRef], list[Rejected], int]:
     """Pairs photos and depth maps by key, sorted by key.
 
     The key is the path below the folder without its suffix, with what the pattern adds taken off:
     with '{key}_leftImg8bit' the file 'ulm/000_leftImg8bit.png' has the key 'ulm/000'.
+
+    Returns:
+        The scenes; the files that have no partner, or several; and the number of other files, whose
+        names are of another pattern or format.
     """
-    photos, maps = _by_key(images, image_pattern, IMAGE_SUFFIXES), _by_key(depth, depth_pattern, DEPTH_SUFFIXES)
+    photos, no_photos = _by_key(images, image_pattern, IMAGE_SUFFIXES)
+    maps, no_maps = _by_key(depth, depth_pattern, DEPTH_SUFFIXES)
+    others = len(no_photos) + len(no_maps)
     if images.resolve() == depth.resolve():
         claimed = {name for names in maps.values() for name in names}
         photos = {key: names for key, names in photos.items() if not claimed.issuperset(names)}
+        others = len(no_photos & no_maps)
     found: list[SceneRef] = []
     rejected: list[Rejected] = []
     for key in sorted(photos.keys() | maps.keys()):
@@ -117,7 +126,7 @@ def find_scenes(
         else:
             code, reason = _why_unpaired(key, photo, map_)
             rejected.append(Rejected(key, ";".join(photo), ";".join(map_), code, reason))
-    return found, rejected
+    return found, rejected, others
 
 
 def _why_unpaired(key: str, photo: list[str], map_: list[str]) -> tuple[str, str]:
@@ -128,15 +137,19 @@ def _why_unpaired(key: str, photo: list[str], map_: list[str]) -> tuple[str, str
     return "duplicate", f"Key '{key}' names several files: {', '.join(photo + map_)}. Expected one of each."
 
 
-def _by_key(root: Path, pattern: str, suffixes: frozenset[str]) -> dict[str, list[str]]:
+def _by_key(root: Path, pattern: str, suffixes: frozenset[str]) -> tuple[dict[str, list[str]], set[str]]:
+    """The files of each key, and those that are none of this pattern or format."""
     expression = _pattern(pattern)
     found: dict[str, list[str]] = {}
-    for name in _walk(root):
+    others: set[str] = set()
+    for name in sorted(_walk(root)):
         path = PurePosixPath(name)
         match = expression.fullmatch(path.stem) if path.suffix.lower() in suffixes else None
         if match:
             found.setdefault(str(path.parent / match.group("key")), []).append(name)
-    return found
+        else:
+            others.add(name)
+    return found, others
 
 
 def _pattern(pattern: str) -> re.Pattern[str]:
@@ -154,7 +167,11 @@ def _walk(root: Path) -> Iterator[str]:
     """Paths of all files below `root`, relative to it, with forward slashes."""
     if not root.is_dir():
         raise UsageError(f"'{root}' is not a folder. Expected a folder of files. Check --images and --depth.")
-    for folder, _, names in os.walk(root):
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(root, onerror=fail):
         relative = PurePosixPath(os.path.relpath(folder, root).replace(os.sep, "/"))
         yield from (str(relative / name) for name in names)
 
@@ -175,7 +192,7 @@ def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
     largest_m = float(distance_m[np.isfinite(distance_m)].max())
     if recipe.sky == "farthest":
         distance_m = np.where(np.isinf(distance_m), np.float32(largest_m), distance_m)
-    return Scene(ref.key, clean, distance_m, largest_m, holes, sky)
+    return Scene(ref.key, clean, distance_m, largest_m, holes, sky, fmt)
 
 
 def _reading(code: str, read: Any) -> Any:
@@ -195,7 +212,7 @@ def _read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tu
     if reading.camera is None:
         camera = geometry.camera_from_fov(reading.fov_deg, width, height) if reading.fov_deg else None
         return camera, DepthFormat(**reading.depth_format)
-    path = reading.camera / f"{ref.key}.json" if reading.camera.is_dir() else reading.camera
+    path = camera_path(reading.camera, ref)
     camera, depth_fields = load_camera(path)
     if (camera.width, camera.height) != (width, height):
         raise RefusedError(
@@ -203,6 +220,11 @@ def _read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tu
             f"received {camera.width} x {camera.height}. Scale fx, fy, cx, cy in '{path.name}'."
         )
     return camera, from_camera_file(depth_fields, reading.depth_format)
+
+
+def camera_path(camera: Path, ref: SceneRef) -> Path:
+    """The camera file of a scene: the one of its key in a folder, or the one for all."""
+    return camera / f"{ref.key}.json" if camera.is_dir() else camera
 
 
 def load_camera(path: Path) -> tuple[Camera, dict[str, Any]]:
@@ -215,6 +237,8 @@ def load_camera(path: Path) -> tuple[Camera, dict[str, Any]]:
         content = json.loads(images.read_file(path))
         names = ("width", "height", "fx", "fy", "cx", "cy")
         return Camera(**{name: content[name] for name in names}), dict(content.get("depth", {}))
+    except RefusedError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedError(
             f"Camera file '{path.name}' cannot be used. Expected JSON with width, height, fx, fy, cx, cy in "

@@ -4,7 +4,7 @@ import filecmp
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,16 @@ def plan_shards(scenes: list[SceneRef], splits: dict[str, str], scenes_per_shard
     return plans
 
 
-def write_plan(out: Path, header: dict[str, Any], plans: list[ShardPlan]) -> None:
+def write_plan(
+    out: Path,
+    header: dict[str, Any],
+    plans: list[ShardPlan],
+    fingerprint: Callable[[SceneRef], dict[str, Any]] = lambda _: {},
+) -> None:
     """Writes the plan, or finds that the same one is there already and goes on with it.
+
+    Args:
+        fingerprint: What tells a scene's files from changed ones of the same names.
 
     Raises:
         RefusedError: The folder holds something else, or the plan of another run.
@@ -67,7 +75,7 @@ def write_plan(out: Path, header: dict[str, Any], plans: list[ShardPlan]) -> Non
     out.mkdir(parents=True, exist_ok=True)
     fresh = out / f"{PLAN}.tmp"
     with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.writelines(f"{line}\n" for line in _plan_lines(header, plans))
+        file.writelines(f"{line}\n" for line in _plan_lines(header, plans, fingerprint))
         _flush(file.fileno(), file)
     if not others:
         _publish(fresh, out / PLAN)
@@ -82,12 +90,14 @@ def write_plan(out: Path, header: dict[str, Any], plans: list[ShardPlan]) -> Non
         )
 
 
-def _plan_lines(header: dict[str, Any], plans: list[ShardPlan]) -> Iterator[str]:
+def _plan_lines(
+    header: dict[str, Any], plans: list[ShardPlan], fingerprint: Callable[[SceneRef], dict[str, Any]]
+) -> Iterator[str]:
     yield json.dumps(header, sort_keys=True)
     for plan in plans:
         for scene in plan.scenes:
             line = {"shard": plan.name, "key": scene.key, "image": scene.image, "depth": scene.depth}
-            yield json.dumps(line, sort_keys=True)
+            yield json.dumps(line | fingerprint(scene), sort_keys=True)
 
 
 def _difference(old: Path, new: Path) -> str:
@@ -100,7 +110,7 @@ def _difference(old: Path, new: Path) -> str:
     for name in sorted(was.keys() | now.keys()):
         if was.get(name) != now.get(name):
             return f"{name}: {was.get(name)} before, {now.get(name)} now"
-    return "list of inputs, of splits, or size of shards"
+    return "list or content of inputs, splits, or size of shards"
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> Shard:

@@ -45,9 +45,9 @@ def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], ar
     except HazegenError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
-        return _fail(f"{error}. What is finished stays; run the same command again.", 4)
+        return _fail(f"{error}. Expected to read and write there. Check disk and rights; what is finished stays.", 4)
     except KeyboardInterrupt:
-        return _fail("interrupted; to continue, run the same command again (aodnet fit: with --resume).", 130)
+        return _fail("interrupted; hazegen make goes on when it is run again, aodnet fit with --resume.", 130)
 
 
 def _fail(message: str, status: int) -> int:

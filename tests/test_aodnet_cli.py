@@ -56,7 +56,7 @@ def test_fit_evaluate_predict(pairs, tmp_path, capsys):
     best = out / "best.weights.h5"
     assert run("evaluate", "--model", best, "--data", pairs, "--out", tmp_path / "scores") == 0
     said = capsys.readouterr().out
-    assert "protocol rgb" in said
+    assert "Protocol rgb: float64" in said
     assert "4 pairs" in said
     assert "| run/best |" in said
     assert (tmp_path / "scores" / "strip.png").exists()

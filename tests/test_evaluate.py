@@ -114,12 +114,13 @@ def test_strip_shows_best_median_and_worst(evaluated, source):
 
 def test_markdown_table(evaluated, source):
     text = evaluate.format_table(evaluated[0], source, 9)
-    assert "protocol rgb: float64" in text
+    assert "Protocol rgb: float64" in text
     assert "9 pairs" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(ROWS)
-    assert {line.count("|") for line in lines} == {8}
-    assert f"| {evaluated[0]['other']['psnr'].mean:.2f} |" in lines[-1]
+    assert {line.count("|") for line in lines} == {5}
+    psnr = evaluated[0]["other"]["psnr"]
+    assert f"| {psnr.mean:.2f} ({psnr.median:.2f}), {psnr.low:.2f} to {psnr.high:.2f} |" in lines[-1]
 
 
 def test_two_evaluations_give_the_same_figures(evaluated, source, tmp_path):

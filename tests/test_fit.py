@@ -511,3 +511,44 @@ def test_flipped_bit_in_a_validation_shard_is_named_too(pairs, tmp_path):
     shard.write_bytes(content)
     with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is damaged at record \d"):
         fit.fit(FitPaths(copy, tmp_path / "run"), CONFIG)
+
+
+def test_early_stopping_stops(pairs, tmp_path):
+    """Every Keras callback works here: also one that asks for the end."""
+
+    class Enough(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+    fitted = fit.fit(FitPaths(pairs, tmp_path / "run"), CONFIG, extra=(Enough(),))
+    assert fitted.epochs == 1
+
+
+def test_tensorboard_logs_are_written(pairs, tmp_path):
+    fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, epochs=1))
+    assert {path.parent.name for path in (tmp_path / "run" / "tensorboard").rglob("events.out.*")} == {
+        "train",
+        "validation",
+    }
+
+
+def test_run_that_is_killed_in_its_first_steps_can_be_resumed(pairs, tmp_path):
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(FitPaths(pairs, tmp_path / "run"), CONFIG, extra=(Kill(),))
+    assert fit.fit(FitPaths(pairs, tmp_path / "run", resume=True), CONFIG).epochs == CONFIG.epochs
+
+
+@pytest.mark.parametrize("changes", [{"seed": -1}, {"seed": 2**32}, {"shuffle_mb": math.inf}], ids=str)
+def test_settings_that_the_libraries_would_choke_on_are_refused(changes):
+    with pytest.raises(UsageError, match="is out of range"):
+        dataclasses.replace(CONFIG, **changes)
+
+
+def test_weight_decay_of_0_is_allowed(pairs, tmp_path):
+    assert (
+        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, epochs=1, weight_decay=0.0)).epochs == 1
+    )

@@ -181,7 +181,7 @@ def test_scenes_left_out_by_the_split_file_are_no_failure(run, photos, tmp_path)
         (
             ["--recipe.beta", "0"],
             2,
-            "beta is out of range. Expected numbers in (0, inf) (0 times the infinite distance",
+            "beta is out of range. Expected numbers in (0, 1e+30] (0 times the infinite distance",
         ),
         (
             ["--recipe.atmospheric-light", "1.5"],
@@ -307,7 +307,7 @@ def test_usage_errors_end_with_2(run, argv, message):
         (
             OSError(28, "No space left on device"),
             4,
-            "error: [Errno 28] No space left on device. What is finished stays",
+            "error: [Errno 28] No space left on device. Expected to read and write there",
         ),
         (KeyboardInterrupt(), 130, "error: interrupted; "),
     ],

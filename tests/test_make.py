@@ -364,7 +364,9 @@ def test_processes_with_other_hash_seeds_write_the_same_bytes(photos, tmp_path, 
 
 def test_folder_listing_order_changes_no_byte(photos, make_options, load_recipe, tmp_path, reference, monkeypatch):
     walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda root: ((a, b, sorted(c, reverse=True)) for a, b, c in walk(root)))
+    monkeypatch.setattr(
+        os, "walk", lambda root, **how: ((a, b, sorted(c, reverse=True)) for a, b, c in walk(root, **how))
+    )
     make.make(make_options(photos, tmp_path / "out", **SMALL_SHARDS), load_recipe("aod-released"))
     assert contents(tmp_path / "out") == reference
 
@@ -417,9 +419,11 @@ def test_shards_built_in_any_order_and_by_other_workers_are_gone_on_with(
     photos, make_options, load_recipe, tmp_path, reference
 ):
     recipe, options = load_recipe("aod-released"), make_options(photos, tmp_path / "out", workers=2, **SMALL_SHARDS)
-    tasks, _, found = planning.plan(options, recipe)
+    planned = planning.plan(options, recipe)
+    tasks, found = planned.tasks, planned.found
     header = {"recipe": recipe.as_dict(), "found": found, **planning.deciding(tasks[0]), "versions": make.versions()}
-    shards.write_plan(options.out, header, [task.plan for task in tasks])
+    plans = [task.plan for task in tasks]
+    shards.write_plan(options.out, header, plans, lambda ref: planning.fingerprint(ref, tasks[0].reading))
     (options.out / shards.WORK).mkdir()
     make.build_shard(tasks[-1], lambda number: None)
     made = make.make(options, recipe)
@@ -486,3 +490,46 @@ def test_finished_dataset_is_left_as_it_is(photos, make_options, load_recipe, tm
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == times
     assert again.reused == len(first.manifest.shards)
     assert (again.manifest, again.rejected) == (first.manifest, first.rejected)
+
+
+def test_changed_content_of_an_input_or_of_its_camera_is_another_plan(make_photos, make_options, load_recipe, tmp_path):
+    photos = make_photos(scenes=3)
+    options = dataclasses.replace(make_options(photos, tmp_path / "out"), depth_scale=None, camera=photos.camera)
+    make.make(options, load_recipe("aod-released"))
+    camera = photos.camera / f"{photos.keys[0]}.json"
+    camera.write_text(camera.read_text().replace("0.001", "0.005"))
+    with pytest.raises(RefusedError, match=r"another plan.*content of inputs"):
+        make.make(options, load_recipe("aod-released"))
+
+
+def test_camera_files_decide_and_the_manifest_keeps_what_depth_meant(make_photos, make_options, load_recipe, tmp_path):
+    photos = make_photos(scenes=3)
+    camera = photos.camera / f"{photos.keys[0]}.json"
+    camera.write_text(camera.read_text().replace("0.001", "0.002"))
+    options = dataclasses.replace(make_options(photos, tmp_path / "out"), depth_scale=None, camera=photos.camera)
+    made = make.make(options, load_recipe("aod-released"))
+    assert made.manifest.reading["depth_kinds"] == ["plane"]
+    assert made.manifest.reading["depth_units"] == [0.001, 0.002]
+
+
+def test_files_of_another_pattern_or_format_are_counted(make_photos, make_options, load_recipe, tmp_path):
+    photos = make_photos(scenes=3)
+    (photos.images / "SOURCE.txt").write_text("where from")
+    (photos.depth / "notes.csv").write_text("a,b")
+    made = make.make(make_options(photos, tmp_path / "out"), load_recipe("aod-released"))
+    assert (made.others, made.manifest.inputs["found"]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"camera": Path("nowhere")}, "--camera names nothing"),
+        ({"fov_deg": 60.0, "camera": Path()}, "Two sources of intrinsics"),
+    ],
+)
+def test_contradictions_are_refused_before_anything_is_read(
+    photos, make_options, load_recipe, tmp_path, changes, message
+):
+    with pytest.raises(UsageError, match=message):
+        make.make(make_options(photos, tmp_path / "out", **changes), load_recipe("aod-released"))
+    assert not (tmp_path / "out").exists()

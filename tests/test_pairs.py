@@ -7,8 +7,8 @@ import pytest
 from aodnet_fixtures import make_dataset, noise, read_records
 
 from aodnet.pairs import Pair, Source, count_pairs, crop_to_common, read_pairs
-from hazegen import images
-from hazegen.errors import RefusedError, UsageError
+from hazegen import images, manifest, records
+from hazegen.errors import RefusedError, UsageError, VerifyError
 
 
 def write(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
@@ -171,3 +171,12 @@ def test_empty_split_is_refused(dataset_folder):
     for function in (count_pairs, lambda source: list(read_pairs(source))):
         with pytest.raises(RefusedError, match="Split 'validation' of the dataset is empty"):
             function(Source(data=dataset_folder, split="validation"))
+
+
+def test_shard_that_is_cut_on_a_record_boundary_is_refused(dataset_copy):
+
+    shard = manifest.load(dataset_copy).shards_of("test")[0]
+    path = dataset_copy / shard.name
+    path.write_bytes(b"".join(records.frame(record) for record in list(records.read_shard(path))[:-1]))
+    with pytest.raises(VerifyError, match=f"{shard.name}.*is not what the manifest says"):
+        list(read_pairs(Source(data=dataset_copy)))

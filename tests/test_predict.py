@@ -201,3 +201,15 @@ def test_two_inputs_of_one_name_are_refused(network, tmp_path):
     with pytest.raises(UsageError, match="1 names twice"):
         predict.predict(network, [tmp_path / "x", tmp_path / "y"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_format_that_cannot_hold_the_picture_costs_no_other(tmp_path, network):
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name in ("a.pgm", "b.png"):
+        pixels = rng.integers(0, 255, (20, 24, 3), np.uint8)
+        (tmp_path / "in" / name).write_bytes(images.encode(pixels, ".png"))
+    done = predict.predict(network, [tmp_path / "in"], tmp_path / "out")
+    assert [path.name for path in done.written] == ["b.png"]
+    assert "cannot hold this picture" in done.problems[0]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png"]

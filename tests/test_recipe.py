@@ -123,7 +123,9 @@ def test_draw_with_brackets_that_do_not_match_is_refused(text):
 @pytest.mark.parametrize("value", [0.0, -0.1, math.inf, math.nan])
 @pytest.mark.parametrize("field", ["beta", "visibility_m"])
 def test_beta_and_visibility_must_be_above_0_and_finite(field, value):
-    with pytest.raises(UsageError, match=rf"{field} is out of range. Expected numbers in \(0, inf\).*received \[0.1, "):
+    with pytest.raises(
+        UsageError, match=rf"{field} is out of range. Expected numbers in \(0, 1e\+30\].*received \[0.1, "
+    ):
         Recipe(**{field: Draw("values", (0.1, value))})
 
 
@@ -133,7 +135,7 @@ def test_message_on_beta_of_0_says_why():
 
 
 @pytest.mark.parametrize("field", ["beta", "visibility_m"])
-@pytest.mark.parametrize("value", [SMALLEST, 1e300])
+@pytest.mark.parametrize("value", [SMALLEST, 1e30])
 def test_beta_and_visibility_just_inside_their_range_are_taken(field, value):
     assert getattr(Recipe(**{field: Draw("values", (value,))}), field).low == value
 

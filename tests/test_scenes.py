@@ -47,14 +47,14 @@ def touch(tmp_path):
     ],
 )
 def test_image_and_depth_are_paired_by_key(touch, image, depth, image_pattern, depth_pattern, key):
-    found, rejected = find_scenes(touch("images", image), touch("depth", depth), image_pattern, depth_pattern)
+    found, rejected, _ = find_scenes(touch("images", image), touch("depth", depth), image_pattern, depth_pattern)
     assert found == [SceneRef(key, image, depth)]
     assert rejected == []
 
 
 def test_image_and_depth_may_lie_in_one_folder(touch):
     folder = touch("all", "1.png", "1_depth.png", "2.png", "2_depth.png", "3_depth.png", "4.png")
-    found, rejected = find_scenes(folder, folder, "{key}", "{key}_depth")
+    found, rejected, _ = find_scenes(folder, folder, "{key}", "{key}_depth")
     assert [ref.key for ref in found] == ["1", "2"]
     assert [(r.key, r.code) for r in rejected] == [("3", "no-image"), ("4", "no-depth")]
 
@@ -77,7 +77,7 @@ def test_same_stem_in_other_sub_folders_is_another_scene(touch):
     ],
 )
 def test_files_without_a_partner_are_rejected_with_a_reason(touch, image_names, depth_names, code, reason):
-    found, rejected = find_scenes(touch("i", *image_names), touch("d", *depth_names), "{key}", "{key}")
+    found, rejected, _ = find_scenes(touch("i", *image_names), touch("d", *depth_names), "{key}", "{key}")
     assert found == []
     assert [(r.key, r.code) for r in rejected] == [("1", code)]
     with pytest.raises(ValueError, match=reason):
@@ -93,7 +93,7 @@ def test_dots_and_brackets_of_a_pattern_mean_themselves(touch):
 
 def test_files_of_other_kinds_are_passed_over(touch):
     images_ = touch("i", "1.png", "readme.txt", "1.json", "noise.npy")
-    found, rejected = find_scenes(images_, touch("d", "1.png", "LICENSE"), "{key}", "{key}")
+    found, rejected, _ = find_scenes(images_, touch("d", "1.png", "LICENSE"), "{key}", "{key}")
     assert [ref.key for ref in found] == ["1"]
     assert rejected == []
 

@@ -115,8 +115,8 @@ def test_same_plan_is_gone_on_with(tmp_path):
         (HEADER | {"seed": 1}, plans_of(), "a different seed: 0 before, 1 now"),
         (HEADER | {"recipe": {"name": "b"}}, plans_of(), "a different recipe: {'name': 'a'} before, {'name': 'b'} now"),
         (HEADER | {"maps": True}, plans_of(), "a different maps: None before, True now"),
-        (HEADER, plans_of(6), "a different list of inputs"),
-        (HEADER, plans_of(5, 3), "a different list of inputs"),
+        (HEADER, plans_of(6), "a different list or content of inputs"),
+        (HEADER, plans_of(5, 3), "a different list or content of inputs"),
     ],
 )
 def test_another_plan_is_refused_and_the_difference_named(tmp_path, header, plans, named):

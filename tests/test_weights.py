@@ -281,3 +281,11 @@ def test_weights_of_the_same_layers_in_another_shape_are_refused(tmp_path, netwo
         file[names[0]] = np.zeros((1, 1, 3, 3), np.float32)
     with pytest.raises(RefusedError, match="do not fit AOD-Net"):
         weights.load(path)
+
+
+def test_npz_that_unpacks_to_too_much_is_refused_before_it_is(tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, caffe_conv1_w=np.zeros(20_000_000, np.float32))
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(RefusedError, match="bytes when unpacked"):
+        weights.import_npz(path)
