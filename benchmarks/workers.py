@@ -8,12 +8,13 @@ with each kind of pool, several times, in turn. Prints a table and writes JSON.
 
 import argparse
 import json
+import multiprocessing
 import platform
 import shutil
 import statistics
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -63,13 +64,13 @@ def one(tasks: list[build.ShardTask], workers: int) -> None:  # noqa: ARG001
 
 
 def threads(tasks: list[build.ShardTask], workers: int) -> None:
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda task: build.build_shard(task, ignore), tasks))
+    for _ in engine.run(build.build_shard, tasks, workers, ignore):
+        pass
 
 
 def processes(tasks: list[build.ShardTask], workers: int) -> None:
-    for _ in engine.run(build.build_shard, tasks, workers, ignore):
-        pass
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(build.build_shard, tasks, [ignore] * len(tasks)))
 
 
 def ignore(count: int) -> None:

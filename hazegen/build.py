@@ -37,7 +37,7 @@ class ShardTask:
 
 def build_shard(task: ShardTask, report: engine.Report) -> None:
     """Builds one shard, and beside it the result that the manifest is put together from."""
-    cv2.setNumThreads(1)  # the pool is the parallelism
+    cv2.setNumThreads(1)  # the pool of workers is the parallelism
     encoded: dict[str, bytes] = {}
     rows: list[dict[str, Any]] = []
     sizes: list[tuple[int, int]] = []

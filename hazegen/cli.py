@@ -128,7 +128,7 @@ def _verify(argv: list[str]) -> int:
         "  hazegen verify dataset",
     )
     parser.add_argument("dataset", type=Path, help="folder of a dataset")
-    parser.add_argument("--workers", type=int, help="worker processes [default: all cores]")
+    parser.add_argument("--workers", type=int, help="threads that work at once [default: all cores]")
     given = parser.parse_args(argv)
     from hazegen.verify import verify
 

@@ -1,4 +1,4 @@
-"""The errors that a user can cause, one class for each exit code.
+"""The errors that a user can cause, one class for each exit code (a disk that fails is an OSError: 4).
 
 Every message says what is wrong, what was expected, what was received and what to do.
 """
@@ -20,12 +20,6 @@ class RefusedError(HazegenError, ValueError):
     """An input cannot be used, or a threshold was passed."""
 
     exit_code = 3
-
-
-class StoreError(HazegenError, OSError):
-    """A disk, a network or a store failed."""
-
-    exit_code = 4
 
 
 class VerifyError(HazegenError):

@@ -1,6 +1,7 @@
 """Reads and writes picture files: headers before memory, native bit depth, one set of codec flags."""
 
 import io
+import threading
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from hazegen.errors import RefusedError
 
 Pixels = NDArray[Any]  # uint8, uint16 or float32
 Codec = Literal["jpeg", "png"]
+
+# Filters of warnings belong to the whole process: one thread at a time may change them.
+_HEADERS = threading.Lock()
 
 MAX_BYTES = 1_000_000_000
 MAX_PIXELS = 80_000_000
@@ -45,7 +49,7 @@ def check_header(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.
         RefusedError: Before any pixel is decoded.
     """
     try:
-        with warnings.catch_warnings():
+        with _HEADERS, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             header = Image.open(io.BytesIO(data))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

@@ -45,7 +45,7 @@ def make(options: MakeOptions, recipe: Recipe) -> Made:
     """Makes the dataset, or what an interrupted run has left of it.
 
     Raises:
-        UsageError, RefusedError, StoreError: As their classes say; nothing finished is lost.
+        UsageError, RefusedError, OSError: As their classes say; nothing finished is lost.
     """
     began = time.monotonic()
     planned = plan(options, recipe)

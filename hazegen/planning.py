@@ -54,7 +54,7 @@ class MakeOptions:
         group_by: Regular expression whose bracket names a scene's group; a group is never split.
         split_file: CSV with columns key and split (train, validation, test, or none to leave out).
         shard_mb: Size that shards are planned for.
-        workers: Worker processes [default: all cores].
+        workers: Threads that work at once [default: all cores].
         limit: Use only the first scenes, in the order of their keys' hashes.
         max_rejected: Share of the inputs that may be rejected before the exit status is 3.
         dry_run: Only count, and estimate size and time.

@@ -1,12 +1,12 @@
 """The local worker pool: every task once, progress counted, errors passed on."""
 
 import os
-import signal
+import threading
 
 import pytest
 
 from hazegen import engine
-from hazegen.errors import RefusedError, StoreError, UsageError
+from hazegen.errors import RefusedError, UsageError
 
 
 def square(task: int, report: engine.Report) -> int:
@@ -15,18 +15,10 @@ def square(task: int, report: engine.Report) -> int:
     return task * task
 
 
-def process(task: int, report: engine.Report) -> int:
-    return os.getpid()
-
-
 def refuse_three(task: int, report: engine.Report) -> int:
     if task == 3:
         raise RefusedError(f"task {task} is refused")
     return task
-
-
-def die(task: int, report: engine.Report) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -42,9 +34,10 @@ def test_no_tasks_are_done_at_once(workers):
     assert list(engine.run(square, [], workers, print)) == []
 
 
-def test_one_worker_is_this_process_and_more_are_others():
-    assert set(engine.run(process, range(2), 1, lambda number: None)) == {os.getpid()}
-    assert os.getpid() not in set(engine.run(process, range(2), 2, lambda number: None))
+def test_workers_work_at_the_same_time():
+    """Each of two tasks waits for the other."""
+    both = threading.Barrier(2, timeout=30)
+    assert len(list(engine.run(lambda task, report: both.wait(), range(2), 2, lambda number: None))) == 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -53,10 +46,41 @@ def test_error_of_a_task_is_passed_on(workers):
         list(engine.run(refuse_three, range(6), workers, lambda number: None))
 
 
-def test_death_of_a_worker_is_said_with_what_to_do():
-    with pytest.raises(StoreError, match=r"worker process died.*Run the same command again to continue") as caught:
-        list(engine.run(die, range(2), 2, lambda number: None))
-    assert caught.value.exit_code == 4
+def test_error_stops_the_tasks_under_way_and_begins_no_more():
+    begun = []
+    other_runs = threading.Event()
+
+    def work(task: int, report: engine.Report) -> None:
+        begun.append(task)
+        if task == 0:
+            other_runs.wait(30)
+            raise RefusedError("enough")
+        while True:
+            report(1)
+            other_runs.set()
+
+    with pytest.raises(RefusedError, match="enough"):
+        list(engine.run(work, range(1000), 2, lambda number: None))
+    assert len(begun) <= 4  # two at work, and two that were next
+
+
+def test_interrupt_stops_the_tasks_under_way():
+    def interrupt(number: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(engine.run(square, [2] * 100, 2, interrupt))
+
+
+def test_reports_come_one_at_a_time():
+    inside = []
+
+    def report(number: int) -> None:
+        inside.append(1)
+        assert len(inside) == 1
+        inside.pop()
+
+    list(engine.run(square, [2] * 200, 4, report))
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1025])

@@ -14,7 +14,7 @@ import pytest
 import aodnet.cli
 import hazegen.cli
 from hazegen import images, make, manifest, verbs
-from hazegen.errors import HazegenError, RefusedError, StoreError, UsageError, VerifyError
+from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
 from hazegen.planning import MakeOptions
 from hazegen.recipe import Draw, Recipe
 
@@ -301,7 +301,6 @@ def test_usage_errors_end_with_2(run, argv, message):
     [
         (UsageError("told"), 2, "error: told\n"),
         (RefusedError("told"), 3, "error: told\n"),
-        (StoreError("told"), 4, "error: told\n"),
         (VerifyError("told"), 5, "error: told\n"),
         (HazegenError("told"), 1, "error: told\n"),
         (
