@@ -1,9 +1,10 @@
 """Threads or processes for hazegen's workers: pairs a second of both, in turn, in one run.
 
-Makes procedural photos in a temporary folder, plans a dataset of them, and builds all of its shards
-with each kind of pool, several times, in turn. Prints a table and writes JSON.
+Makes procedural photos in a temporary folder (or takes yours), plans a dataset of them, and builds all
+of its shards with each kind of pool, several times, in turn. Prints a table and writes JSON.
 
-    python benchmarks/workers.py --scenes 32 --variants 10 --workers 2 --repeats 5 --out workers.json
+    python benchmarks/workers.py --scenes 64 --variants 10 --workers 2 --repeats 3 --out workers.json
+    python benchmarks/workers.py --scenes 100 --images PHOTOS --depth DEPTH --depth-scale METRES_PER_UNIT
 """
 
 import argparse
@@ -29,11 +30,14 @@ def main() -> None:
     parser.add_argument("--variants", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=Path, help="photos in place of procedural ones")
+    parser.add_argument("--depth", type=Path)
+    parser.add_argument("--depth-scale", type=float)
     parser.add_argument("--out", type=Path, default=Path("workers.json"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tasks = plan(Path(folder), given.scenes, given.variants)
-        pairs = given.scenes * given.variants
+        tasks = plan(Path(folder), given)
+        pairs = sum(len(task.plan.scenes) for task in tasks) * given.variants
         ways = {"1 process": one, f"{given.workers} threads": threads, f"{given.workers} processes": processes}
         rates: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(given.repeats):
@@ -46,15 +50,23 @@ def main() -> None:
     report(rates, pairs, given)
 
 
-def plan(folder: Path, scenes: int, variants: int) -> list[build.ShardTask]:
-    """Eight shards or so of procedural scenes under the recipe aod-released."""
+def plan(folder: Path, given: argparse.Namespace) -> list[build.ShardTask]:
+    """Eight shards or so under the recipe aod-released."""
     made = folder / "scenes"
-    make_samples(made, scenes, 0)
+    if given.images is None:
+        make_samples(made, given.scenes, 0)
     recipe = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
     options = planning.MakeOptions(
-        made / "images", made / "depth", folder / "out", camera=made / "camera", variants=variants,
-        splits="train=1", shard_mb=scenes * variants * 0.25 / 8,
-    )  # fmt: skip
+        given.images or made / "images",
+        given.depth or made / "depth",
+        folder / "out",
+        depth_scale=given.depth_scale,
+        camera=None if given.images else made / "camera",
+        variants=given.variants,
+        splits="train=1",
+        shard_mb=given.scenes * given.variants * 0.25 / 8,
+        limit=given.scenes,
+    )
     return planning.plan(options, recipe).tasks
 
 
