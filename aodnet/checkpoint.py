@@ -40,12 +40,15 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint (temp, fsync, rename, fsync of the folder) and removes all but the newest two."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"epoch-{checkpoint.epoch:05d}-step-{checkpoint.step:07d}.npz"
+    if any(array.dtype.hasobject for array in checkpoint.arrays):
+        raise ValueError("A checkpoint holds numbers. Expected no array of objects, which would be pickled.")
     temporary = path.with_suffix(".tmp")
     position = {"epoch": checkpoint.epoch, "step": checkpoint.step, "arrays": len(checkpoint.arrays)}
     meta = json.dumps({**position, **checkpoint.meta}, sort_keys=True)
-    named = {f"array{number:04d}": array for number, array in enumerate(checkpoint.arrays)}
+    content: dict[str, Any] = {f"array{number:04d}": array for number, array in enumerate(checkpoint.arrays)}
+    content[_META] = np.array(meta)
     with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{_META: np.array(meta)}, **named)
+        np.savez(file, **content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

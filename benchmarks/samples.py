@@ -27,9 +27,8 @@ def main() -> None:
             encode(sample.image, ".png")
             encode(sample.depth, ".png")
         rates.append(given.scenes / (time.process_time() - began))
-    print(
-        f"{statistics.median(rates):.2f} scenes a CPU-second (median of {given.repeats}: {min(rates):.2f} to {max(rates):.2f})"
-    )
+    spread = f"median of {given.repeats}: {min(rates):.2f} to {max(rates):.2f}"
+    print(f"{statistics.median(rates):.2f} scenes a CPU-second ({spread})")
 
 
 if __name__ == "__main__":
