@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from hazegen import records
-from hazegen.errors import UsageError, VerifyError
+from hazegen.errors import UsageError
 from hazegen.manifest import Manifest, Shard
 
 _SHARDS_AT_ONCE = 8
@@ -105,22 +105,6 @@ def validation_batches(
         lambda record: _plain(record, manifest.codec, crop), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return dataset.batch(batch).prefetch(tf.data.AUTOTUNE)
-
-
-def check_shards(folder: Path, manifest: Manifest) -> None:
-    """Holds the size of every shard against the manifest, before any work.
-
-    Raises:
-        VerifyError: A shard is missing or has another size.
-    """
-    for shard in manifest.shards:
-        path = folder / shard.name
-        size = path.stat().st_size if path.is_file() else None
-        if size != shard.bytes:
-            raise VerifyError(
-                f"Shard '{shard.name}' is not what the manifest says. Expected {shard.bytes} bytes, received "
-                f"{'no file' if size is None else size}. Run hazegen verify {folder}, and make or download it again."
-            )
 
 
 def find_damage(folder: Path, shards: list[Shard]) -> None:

@@ -88,7 +88,7 @@ def fit(
     """
     began = time.monotonic()
     dataset = manifests.load(paths.data)
-    data.check_shards(paths.data, dataset)
+    manifests.check_shards(paths.data, dataset.shards)
     saved, damaged = _find_start(paths)
     _check_sizes(config, dataset)
     keras.utils.set_random_seed(config.seed)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import images, manifest, records
-from hazegen.errors import RefusedError, UsageError, VerifyError
+from hazegen.errors import RefusedError, UsageError
 from hazegen.scenes import IMAGE_SUFFIXES
 
 
@@ -81,14 +81,10 @@ def read_pairs(source: Source) -> Iterator[Pair]:
 
 
 def _from_dataset(folder: Path, split: str) -> Iterator[Pair]:
-    for shard in manifest.load(folder).shards_of(split):
-        path = folder / shard.name
-        if not path.is_file() or path.stat().st_size != shard.bytes:
-            raise VerifyError(
-                f"Shard '{shard.name}' is not what the manifest says. Expected {shard.bytes} bytes, received another "
-                f"size or no file. Run hazegen verify {folder}, and make or download it again."
-            )
-        for record in records.read_shard(path):
+    shards = manifest.load(folder).shards_of(split)
+    manifest.check_shards(folder, shards)
+    for shard in shards:
+        for record in records.read_shard(folder / shard.name):
             values = records.decode(record)
             hazy, clean = (images.as_rgb8(images.decode(values[name], name), name) for name in ("hazy", "clean"))
             yield Pair(values["key"], values["scene"], hazy, clean)

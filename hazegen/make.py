@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from hazegen import engine, shards
 from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS, ShardTask, build_shard, input_row
-from hazegen.errors import RefusedError, VerifyError
-from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, Manifest, Shard, load
+from hazegen.errors import RefusedError
+from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, Manifest, Shard, check_shards, load
 from hazegen.planning import MakeOptions, Plan, deciding, fingerprint, plan, versions
 from hazegen.recipe import Recipe
 from hazegen.scenes import Rejected
@@ -141,13 +141,7 @@ def _summary(manifest: Manifest, rows: list[dict[str, Any]], reused: int, others
 def _finished_before(out: Path, planned: Plan, began: float) -> Made:
     """The summary of a dataset that is there already, after a look whether all its shards still are."""
     known = load(out)
-    for shard in known.shards:
-        path = out / shard.name
-        if not path.is_file() or path.stat().st_size != shard.bytes:
-            raise VerifyError(
-                f"'{out}' is finished but damaged. Expected shard '{shard.name}' of {shard.bytes} bytes, received "
-                "another size or no file. Run hazegen verify, then make it again in a new folder."
-            )
+    check_shards(out, known.shards)
     _remove_work(out, planned.tasks)
     with (out / INPUTS).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return _summary(known, list(csv.DictReader(file)), len(planned.tasks), planned.others, began)

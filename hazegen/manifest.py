@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hazegen.errors import RefusedError
+from hazegen.errors import RefusedError, VerifyError
 from hazegen.records import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
@@ -149,4 +150,21 @@ def _check_shape(manifest: Manifest) -> None:
             raise RefusedError(
                 f"The manifest names a shard that may lie elsewhere. Expected a plain file name, "
                 f"received {shard.name!r}. Do not use this dataset."
+            )
+
+
+def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
+    """Holds the size of every shard against the manifest, before any work: a cut on a record boundary
+    passes every checksum.
+
+    Raises:
+        VerifyError: A shard is missing or has another size.
+    """
+    for shard in shards:
+        path = folder / shard.name
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard.bytes:
+            raise VerifyError(
+                f"Shard '{shard.name}' is not what the manifest says. Expected {shard.bytes} bytes, received "
+                f"{'no file' if size is None else size}. Run hazegen verify {folder}, and make or download it again."
             )

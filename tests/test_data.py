@@ -325,7 +325,7 @@ def damaged(squares, tmp_path):
 
 
 def test_sound_shards_pass(squares, known):
-    data.check_shards(squares, known)
+    manifest.check_shards(squares, known.shards)
     data.find_damage(squares, list(known.shards))
 
 
@@ -333,7 +333,7 @@ def test_missing_shard_is_named(damaged, known):
     name = known.shards[1].name
     (damaged / name).unlink()
     with pytest.raises(VerifyError, match=f"Shard '{name}'.*received no file.*hazegen verify"):
-        data.check_shards(damaged, known)
+        manifest.check_shards(damaged, known.shards)
 
 
 @pytest.mark.parametrize("change", [-1, 1])
@@ -344,7 +344,7 @@ def test_shard_of_another_size_is_named(damaged, known, change):
     with pytest.raises(
         VerifyError, match=f"Shard '{shard.name}'.*{shard.bytes} bytes, received {shard.bytes + change}"
     ):
-        data.check_shards(damaged, known)
+        manifest.check_shards(damaged, known.shards)
 
 
 def test_cut_on_a_record_boundary_is_found_by_size(damaged, known):
@@ -352,7 +352,7 @@ def test_cut_on_a_record_boundary_is_found_by_size(damaged, known):
     first = next(records.read_shard(damaged / shard.name))
     (damaged / shard.name).write_bytes(records.frame(first))
     with pytest.raises(VerifyError, match=shard.name):
-        data.check_shards(damaged, known)
+        manifest.check_shards(damaged, known.shards)
 
 
 @pytest.mark.parametrize("record", [0, 1])
@@ -363,7 +363,7 @@ def test_flipped_bit_is_found_with_shard_and_record(damaged, known, record):
     start = 0 if record == 0 else len(records.frame(next(records.read_shard(path))))
     content[start + 300] ^= 4
     path.write_bytes(content)
-    data.check_shards(damaged, known)  # the size is as it must be
+    manifest.check_shards(damaged, known.shards)  # the size is as it must be
     with pytest.raises(VerifyError, match=f"Shard '{shard.name}' is damaged at record {record}"):
         data.find_damage(damaged, list(known.shards))
 

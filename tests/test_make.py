@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from hazegen import color, images, make, manifest, physics, planning, records, shards
-from hazegen.errors import RefusedError, UsageError
+from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.estimate import estimate
 from hazegen.planning import MakeOptions
 
@@ -533,3 +533,11 @@ def test_contradictions_are_refused_before_anything_is_read(
     with pytest.raises(UsageError, match=message):
         make.make(make_options(photos, tmp_path / "out", **changes), load_recipe("aod-released"))
     assert not (tmp_path / "out").exists()
+
+
+def test_finished_dataset_that_lost_a_shard_is_not_called_finished(photos, make_options, load_recipe, tmp_path):
+    options = make_options(photos, tmp_path / "out")
+    made = make.make(options, load_recipe("aod-released"))
+    (options.out / made.manifest.shards[0].name).unlink()
+    with pytest.raises(VerifyError, match="is not what the manifest says"):
+        make.make(options, load_recipe("aod-released"))
