@@ -7,6 +7,7 @@ class's docstring, which becomes the option's help.
 import argparse
 import dataclasses
 import difflib
+import inspect
 import re
 import typing
 from pathlib import Path
@@ -132,11 +133,12 @@ def add_options(
 
 def attribute_texts(cls: type) -> dict[str, str]:
     """What the 'Attributes:' section of a class's docstring says of each attribute."""
-    lines = (cls.__doc__ or "").partition("Attributes:\n")[2].splitlines()
+    # Python 3.13 takes the indentation off docstrings by itself.
+    lines = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2].splitlines()
     texts: dict[str, str] = {}
     name = ""
     for line in lines:
-        if match := re.fullmatch(r" {8}(\w+): (.+)", line):
+        if match := re.fullmatch(r" {4}(\w+): (.+)", line):
             name = match[1]
             texts[name] = match[2]
         elif name and line.strip():
