@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from hazegen import color, engine, images, records, sampling, scenes, shards, synthesis
 from hazegen.recipe import Recipe
@@ -79,6 +80,7 @@ def scene_records(scene: Scene, task: ShardTask) -> Iterator[tuple[str, bytes]]:
             "beta": haze.beta,
             "atmospheric_light": haze.atmospheric_light,
             "visibility_m": haze.visibility_m,
+            "mean_transmission": float(transmission.mean(dtype=np.float64)),
             "haze": json.dumps(sampling.as_json_fields(haze), sort_keys=True),
         }
         if task.maps:

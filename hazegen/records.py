@@ -19,7 +19,7 @@ import crc32c
 
 from hazegen.errors import VerifyError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Kind = Literal["text", "bytes", "float", "int"]
 
@@ -45,6 +45,7 @@ FEATURES: dict[str, Feature] = {
     "beta": Feature("float", 3, "extinction coefficient for red, green, blue [1/m]"),
     "atmospheric_light": Feature("float", 3, "A for red, green, blue, in the equation's colour space"),
     "visibility_m": Feature("float", 1, "meteorological optical range, 5 % [m]"),
+    "mean_transmission": Feature("float", 1, "mean of t over the picture and its channels"),
     "haze": Feature("text", 1, "the other parameters of the haze, as JSON"),
     "transmission": Feature("bytes", 1, "t as a 16-bit PNG, 65535 = 1", optional=True),
 }

@@ -88,6 +88,7 @@ def test_every_pair_is_the_equation_applied_to_its_own_numbers(
         assert stored.dtype == np.uint16
         assert np.abs(stored - 65535.0 * transmission[..., 0]).max() <= 0.5 + 1e-2
         assert (values["height"], values["width"]) == (64, 96)
+        assert values["mean_transmission"] == pytest.approx(transmission.mean(), rel=1e-5)
         assert values["visibility_m"] == pytest.approx(physics.visibility_from_beta(values["beta"][1]), rel=1e-6)
         assert json.loads(values["haze"]) == {"metres_per_unit": 10.0}
 

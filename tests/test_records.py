@@ -37,6 +37,7 @@ PAIR = {
     "beta": (0.25, 0.5, 0.75),
     "atmospheric_light": (1.0, 0.5, 0.0),
     "visibility_m": 5.5,
+    "mean_transmission": 0.375,
     "haze": '{"metres_per_unit": 1.0}',
 }
 
