@@ -118,12 +118,6 @@ def find_damage(folder: Path, shards: list[Shard]) -> None:
             pass
 
 
-def dataset_digest(manifest: Manifest) -> str:
-    """One SHA-256 of a dataset's content: of the names and digests of its shards."""
-    text = "\n".join(f"{shard.name} {shard.sha256}" for shard in manifest.shards)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _seed(seed: int, epoch: int) -> int:
     digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 2

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from aodnet import metrics
 from aodnet.baselines import AffineFit, dark_channel_prior
-from aodnet.data import dataset_digest
 from aodnet.pairs import Pair, Source, count_pairs, read_pairs
 from aodnet.predict import restore_picture, restorer
 from hazegen import engine, images, manifest
@@ -210,5 +209,5 @@ def _write_summary(path: Path, table: Table, source: Source, pairs: int) -> None
     content: dict[str, Any] = {"protocol": metrics.PROTOCOL, "definition": protocol_text(source), "pairs": pairs}
     content |= {"methods": rows, "version": version("hazegen")}
     if source.data is not None:
-        content["dataset"] = dataset_digest(manifest.load(source.data))
+        content["dataset"] = manifest.digest(manifest.load(source.data))
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

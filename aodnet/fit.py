@@ -18,8 +18,7 @@ import tensorflow as tf
 import yaml
 from tqdm import tqdm
 
-from aodnet import callbacks as run_callbacks
-from aodnet import checkpoint, data, losses, metrics, weights
+from aodnet import checkpoint, data, losses, metrics, run_folder, weights
 from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig, FitPaths
 from aodnet.trainer import Trainer, choose_strategy
@@ -66,7 +65,7 @@ class _Run:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the weights, apart from the machine."""
-        return {**dataclasses.asdict(self.config), "dataset": data.dataset_digest(self.dataset)}
+        return {**dataclasses.asdict(self.config), "dataset": manifests.digest(self.dataset)}
 
 
 def fit(
@@ -105,9 +104,9 @@ def fit(
     else:
         _start(run)
         checkpoint.save(run.checkpoints, _state(trainer, run, 0, 0))
-    folder = run_callbacks.RunFolder(paths.out, saved.epoch)
+    folder = run_folder.RunFolder(paths.out, saved.epoch)
     callbacks = keras.callbacks.CallbackList(
-        [folder, run_callbacks.KWatchdog(), *_tensorboard(paths.out), *extra],
+        [folder, run_folder.KWatchdog(), *_tensorboard(paths.out), *extra],
         model=trainer.model,
         epochs=config.epochs,
         steps=run.steps,
@@ -191,7 +190,7 @@ def _find_start(paths: FitPaths) -> tuple[Checkpoint, list[str]]:
 def _start(run: _Run) -> None:
     """A new run folder with the resolved config in it."""
     run.paths.out.mkdir(parents=True, exist_ok=True)
-    head = f"# aodnet fit on the dataset of digest {data.dataset_digest(run.dataset)}\n"
+    head = f"# aodnet fit on the dataset of digest {manifests.digest(run.dataset)}\n"
     config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False)
     (run.paths.out / "config.yaml").write_text(head + config, encoding="utf-8")
 

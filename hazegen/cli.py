@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hazegen import config
-from hazegen.errors import RefusedError, VerifyError
-from hazegen.manifest import SPLITS
+from hazegen import config, publish
+from hazegen.errors import RefusedError, UsageError, VerifyError
+from hazegen.manifest import SPLITS, About
 from hazegen.recipe import Recipe
+from hazegen.tracking import Choice
 from hazegen.verbs import Verb, new_parser, run_verb
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ def main(argv: list[str] | None = None) -> int:
         "make": ("a dataset of hazy/clean pairs from photos and depth maps", _make),
         "verify": ("hold a dataset against its manifest, down to the pixels", _verify),
         "preview": ("a contact sheet of a dataset's pairs", _preview),
+        "publish": ("send a dataset to Weights & Biases as an artifact", _publish),
+        "pull": ("fetch a published dataset from Weights & Biases", _pull),
+        "card": ("write a dataset's card again, and its licence, citation and source", _card),
     }
     return run_verb("hazegen", DESCRIPTION, verbs, sys.argv[1:] if argv is None else argv)
 
@@ -59,9 +63,14 @@ def _make(argv: list[str]) -> int:
         "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset --dry-run\n"
         "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset\n"
         "  hazegen make --images photos --depth depth --camera camera --out fog --variants 5 --maps \\\n"
-        "      --recipe outdoor-visibility --recipe.visibility-m 'log-uniform(30, 300)'",
+        "      --recipe outdoor-visibility --recipe.visibility-m 'log-uniform(30, 300)'\n"
+        "  hazegen make --images photos --depth depth --out dataset --publish --project haze --name rooms",
     )
     config.add_options(parser, MakeOptions, "dataset")
+    config.add_options(parser, About, "photos and depth maps (for manifest and card; decides no byte of a shard)")
+    group = parser.add_argument_group("publishing")
+    group.add_argument("--publish", action="store_true", help="publish the finished dataset, as hazegen publish does")
+    config.add_options(parser, publish.PublishOptions, "publishing: where (with --publish alone)", needed=False)
     parser.add_argument("--recipe", default="aod-released", help="recipe file or name [default: aod-released]")
     config.add_options(parser, Recipe, "recipe (each stands above the recipe file)", "recipe.", from_file=True)
     namespace = parser.parse_args(argv)
@@ -69,7 +78,22 @@ def _make(argv: list[str]) -> int:
     values = config.read_config(path, Recipe) | config.given(namespace, Recipe, "recipe.")
     recipe = config.build(Recipe, values, "recipe.")
     options = config.build(MakeOptions, config.given(namespace, MakeOptions))
-    return _dry_run(options, recipe) if options.dry_run else _make_for_real(options, recipe)
+    about = config.given(namespace, About)
+    config.build(About, about)
+    target = config.given(namespace, publish.PublishOptions)
+    if target and not namespace.publish:
+        raise UsageError(
+            f"--{min(target).replace('_', '-')} is of no use alone. Expected --publish beside it, received none. "
+            "Add --publish, or take it out."
+        )
+    publishing = config.build(publish.PublishOptions, target) if namespace.publish else None
+    if options.dry_run:
+        return _dry_run(options, recipe)
+    choice = publish.choose(publishing) if publishing else None  # a key that is not valid ends it here
+    status = _make_for_real(options, recipe, about)
+    if publishing and choice:
+        _publish_folder(options.out, publishing, choice)
+    return status
 
 
 def _dry_run(options: "MakeOptions", recipe: Recipe) -> int:
@@ -88,16 +112,19 @@ def _dry_run(options: "MakeOptions", recipe: Recipe) -> int:
     return 3 if refused + len(told.probe_rejected) > options.max_rejected * told.found else 0
 
 
-def _make_for_real(options: "MakeOptions", recipe: Recipe) -> int:
+def _make_for_real(options: "MakeOptions", recipe: Recipe, about: dict[str, str]) -> int:
     from hazegen.make import make
 
-    made = make(options, recipe)
+    made = make(options, recipe, about)
     known, inputs, out = made.manifest, made.manifest.inputs, options.out
-    if made.reused == len(known.shards):
+    if made.changed:
+        print(f"'{out}' was finished; written anew: {', '.join(made.changed)}.")
+    elif made.reused == len(known.shards):
         print(f"Nothing to do: '{out}' is finished.")
     records, size = sum(s.records for s in known.shards), sum(s.bytes for s in known.shards)
     print(f"{records} pairs of {inputs['used']} scenes in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
-          f"{made.seconds:.1f} s, recipe {recipe.name}.")  # fmt: skip
+          f"{made.seconds:.1f} s, recipe {recipe.name}, licence {known.about.license or 'not stated (--license)'}."
+          )  # fmt: skip
     for split in SPLITS:
         counts = known.splits[split]
         print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
@@ -147,6 +174,59 @@ def _verify(argv: list[str]) -> int:
     return 0
 
 
+def _publish(argv: list[str]) -> int:
+    parser = new_parser(
+        "hazegen publish",
+        "Verifies a dataset and publishes it as a W&B artifact: equal content gives no new version.",
+        "  hazegen publish dataset --project haze --name rooms --mode dry-run\n"
+        "  hazegen publish dataset --project haze --name rooms --alias v1.0,paper\n"
+        "  hazegen publish dataset --project haze --name rooms --reference s3://bucket/dataset",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    config.add_options(parser, publish.PublishOptions, "where and how")
+    given = parser.parse_args(argv)
+    options = config.build(publish.PublishOptions, config.given(given, publish.PublishOptions))
+    _publish_folder(given.dataset, options, publish.choose(options))
+    return 0
+
+
+def _publish_folder(folder: Path, options: publish.PublishOptions, choice: Choice) -> None:
+    if choice.mode != "off":
+        print(f"W&B {choice.mode}: {choice.reason}.")
+    done = publish.publish(folder, options, choice, print)
+    if choice.mode == "off":
+        print("Nothing was sent; the same command without --mode dry-run publishes it.")
+    elif done.address and done.unchanged:
+        print(f"'{folder}' is {done.address}, as it was: W&B had this content already.")
+        print(f"next: hazegen pull wandb:{done.address} --out copy")
+    elif done.address:
+        print(f"'{folder}' is published as {done.address}.")
+        print(f"next: aodnet fit --data wandb:{done.address}")
+    else:
+        print(f"'{folder}' is kept for W&B and has to stay where it is until it is sent: {done.sync}")
+
+
+def _pull(argv: list[str]) -> int:
+    parser = new_parser(
+        "hazegen pull",
+        "Fetches a published dataset, verifies each file, and goes on where an earlier pull was left.",
+        "  hazegen pull wandb:team/haze/rooms:latest --out dataset",
+    )
+    parser.add_argument("source", help="wandb:entity/project/name:alias")
+    parser.add_argument("--out", type=Path, help="folder for the dataset [default: artifacts/NAME-VERSION]")
+    given = parser.parse_args(argv)
+    from hazegen.pull import pull
+
+    pulled = pull(given.source, given.out)
+    size = sum(shard.bytes for shard in pulled.manifest.shards)
+    print(f"{pulled.address} in '{pulled.folder}': {len(pulled.manifest.shards)} shards, {size / 1e6:,.0f} MB; "
+          f"{pulled.fetched} fetched, {pulled.kept} there already.")  # fmt: skip
+    if pulled.left_out:
+        print(f"  {pulled.left_out} files of the artifact are no part of the dataset and were left out.")
+    print(f"next: aodnet fit --data {pulled.folder}")
+    return 0
+
+
 def _preview(argv: list[str]) -> int:
     parser = new_parser(
         "hazegen preview",
@@ -162,4 +242,24 @@ def _preview(argv: list[str]) -> int:
 
     shown = preview(given.dataset, given.out, given.pairs, given.split)
     print(f"{shown} pairs in '{given.out}'.")
+    return 0
+
+
+def _card(argv: list[str]) -> int:
+    parser = new_parser(
+        "hazegen card",
+        "Writes a dataset's README.md, croissant.json and preview.jpg again; given fields go into its manifest first.",
+        "  hazegen card dataset\n  hazegen card dataset --license CC-BY-4.0 --source https://example.org/photos",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    config.add_options(parser, About, "photos and depth maps (what is not given stays as it is)")
+    namespace = parser.parse_args(argv)
+    about = config.given(namespace, About)
+    config.build(About, about)
+    from hazegen.card import FILES, rewrite
+
+    known, changed = rewrite(namespace.dataset, about)
+    print(f"{', '.join(FILES)} in '{namespace.dataset}'; changed in the manifest: {', '.join(changed) or 'nothing'}.")
+    for name, text in vars(known.about).items():
+        print(f"  {name:<11}{' '.join(text.split()) or f'not stated: pass --{name}'}")
     return 0

@@ -77,6 +77,12 @@ def build(cls: type[Settings], values: dict[str, Any], prefix: str = "") -> Sett
         UsageError: A value of another type, or what the dataclass itself refuses.
     """
     hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name not in values and _is_required(field):
+            raise UsageError(
+                f"--{prefix}{field.name.replace('_', '-')} is missing. Expected {describe(hints[field.name])}, "
+                "received nothing. Add it."
+            )
     return cls(**{name: _convert(f"{prefix}{name}", hints[name], value) for name, value in values.items()})
 
 
@@ -106,7 +112,13 @@ def describe(hint: Any) -> str:
 
 
 def add_options(
-    parser: argparse.ArgumentParser, cls: type, title: str, prefix: str = "", from_file: bool = False
+    parser: argparse.ArgumentParser,
+    cls: type,
+    title: str,
+    prefix: str = "",
+    *,
+    from_file: bool = False,
+    needed: bool = True,
 ) -> None:
     """One option for each field of the dataclass `cls`, its help from the class's docstring.
 
@@ -114,12 +126,13 @@ def add_options(
 
     Args:
         from_file: A config file says the defaults, so the help does not.
+        needed: Whether fields without a default have to be given.
     """
     group = parser.add_argument_group(title)
     hints, texts = typing.get_type_hints(cls), attribute_texts(cls)
     for field in dataclasses.fields(cls):
         option = f"--{prefix}{field.name.replace('_', '-')}"
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        required = _is_required(field)
         note = "" if required or from_file or field.default in (None, False) or "[default" in texts[field.name] else (
             f" [default: {field.default}]"
         )  # fmt: skip
@@ -128,7 +141,11 @@ def add_options(
         if hints[field.name] is bool:
             group.add_argument(option, action=argparse.BooleanOptionalAction, **shared)
         else:
-            group.add_argument(option, metavar=describe(hints[field.name]), required=required, **shared)
+            group.add_argument(option, metavar=describe(hints[field.name]), required=required and needed, **shared)
+
+
+def _is_required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def attribute_texts(cls: type) -> dict[str, str]:

@@ -26,3 +26,9 @@ class VerifyError(HazegenError):
     """A dataset or a file is not what its manifest says it is."""
 
     exit_code = 5
+
+
+class StoreError(HazegenError):
+    """A network, a store or a server failed; the same command may work later."""
+
+    exit_code = 4

@@ -1,20 +1,22 @@
 """hazegen make: from photos and depth maps to a dataset of hazy/clean pairs."""
 
 import csv
+import dataclasses
 import io
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from hazegen import engine, shards
+from hazegen import card, engine, shards
 from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS, ShardTask, build_shard, input_row
 from hazegen.errors import RefusedError
-from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, Manifest, Shard, check_shards, load
+from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, About, Manifest, Shard, check_shards, load
 from hazegen.planning import MakeOptions, Plan, deciding, fingerprint, plan, versions
 from hazegen.recipe import Recipe
 from hazegen.scenes import Rejected
@@ -31,6 +33,7 @@ class Made:
         reused: Number of shards that an earlier run had finished.
         others: Number of files of another name pattern or format.
         seconds: Time taken.
+        changed: What was written anew of a dataset that was finished already: fields of About, or 'card'.
     """
 
     manifest: Manifest
@@ -39,22 +42,29 @@ class Made:
     reused: int
     others: int
     seconds: float
+    changed: tuple[str, ...] = ()
 
 
-def make(options: MakeOptions, recipe: Recipe) -> Made:
-    """Makes the dataset, or what an interrupted run has left of it.
+def make(options: MakeOptions, recipe: Recipe, about: Mapping[str, str] | None = None) -> Made:
+    """Makes the dataset, or what an interrupted run has left of it, and its card.
+
+    Args:
+        about: The given fields of About. They decide no byte of the shards; a dataset that is finished
+            already takes them over, and keeps those that are not given.
 
     Raises:
         UsageError, RefusedError, OSError: As their classes say; nothing finished is lost.
     """
     began = time.monotonic()
+    given = dict(about or {})
+    stated = About(**given)
     planned = plan(options, recipe)
     tasks, found = planned.tasks, planned.found
     header = {"recipe": recipe.as_dict(), "found": found, **deciding(tasks[0]), "versions": versions()}
     plans = [task.plan for task in tasks]
     shards.write_plan(options.out, header, plans, lambda ref: fingerprint(ref, tasks[0].reading))
     if shards.is_finished(options.out):
-        return _finished_before(options.out, planned, began)
+        return _finished_before(options.out, planned, given, began)
     (options.out / shards.WORK).mkdir(exist_ok=True)
     left = [task for task in tasks if not shards.is_done(options.out, task.plan)]
     pairs = sum(len(task.plan.scenes) for task in left) * tasks[0].variants
@@ -69,8 +79,10 @@ def make(options: MakeOptions, recipe: Recipe) -> Made:
             f"first reason: {rows[0]['reason']} Nothing was left in '{options.out}'."
         )
     _write_inputs(options.out, rows)
+    manifest = dataclasses.replace(manifest, about=stated)
     shards.write_text(options.out / MANIFEST, [manifest.to_json()])
     _remove_work(options.out, tasks)
+    card.write_card(options.out)
     return _summary(manifest, rows, len(tasks) - len(left), planned.others, began)
 
 
@@ -138,10 +150,15 @@ def _summary(manifest: Manifest, rows: list[dict[str, Any]], reused: int, others
     return Made(manifest, dict(codes), next(iter(reasons), ""), reused, others, time.monotonic() - began)
 
 
-def _finished_before(out: Path, planned: Plan, began: float) -> Made:
+def _finished_before(out: Path, planned: Plan, given: dict[str, str], began: float) -> Made:
     """The summary of a dataset that is there already, after a look whether all its shards still are."""
     known = load(out)
     check_shards(out, known.shards)
     _remove_work(out, planned.tasks)
+    changed: tuple[str, ...] = ()
+    if not card.has_card(out) or dataclasses.replace(known.about, **given) != known.about:
+        known, changed = card.rewrite(out, given)
+        changed = changed or ("card",)
     with (out / INPUTS).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return _summary(known, list(csv.DictReader(file)), len(planned.tasks), planned.others, began)
+        made = _summary(known, list(csv.DictReader(file)), len(planned.tasks), planned.others, began)
+    return dataclasses.replace(made, changed=changed)

@@ -1,6 +1,7 @@
 """manifest.json: the mark of a finished dataset, and what every reader holds its shards against."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hazegen.errors import RefusedError, VerifyError
+from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.records import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
@@ -17,6 +18,35 @@ PLAN = "plan.jsonl"
 SPLITS = ("train", "validation", "test")
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+# 'user@' or 'user:secret@' before a URL's host; the second form also where the secret holds one of / ? #.
+_USER_IN_URL = re.compile(r"://(?:[^\s/?#]*@|[^\s/?#:@\[]+:(?!\d+(?:[/?#\s]|$))\S*@)")
+
+
+@dataclass(frozen=True)
+class About:
+    """What the makers of the photos and depth maps ask of users; decides no byte of the shards.
+
+    Attributes:
+        license: Licence of the photos and depth maps, an SPDX identifier such as CC-BY-4.0 or a sentence
+            [default: not stated].
+        citation: How their makers ask to be cited, BibTeX or text [default: not stated].
+        source: Where they come from, a name or a URL [default: not stated].
+    """
+
+    license: str = ""
+    citation: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name, text in vars(self).items():
+            if not isinstance(text, str):
+                raise TypeError(f"expected {name} to be text, received {type(text).__name__}")
+            if _USER_IN_URL.search(text):
+                raise UsageError(
+                    f"A URL in --{name} names a user, perhaps with a secret. Expected a URL that anyone may read, as "
+                    "https://host/path, received one with an '@' before its host (not repeated here). Take out all "
+                    "from '://' to the '@'."
+                )
 
 
 @dataclass(frozen=True)
@@ -50,6 +80,7 @@ class Manifest:
         versions: Of the libraries that decide the bytes.
         shards: In the order of their names.
         schema_version: Of the record and of this file.
+        about: Licence, citation and source of the photos and depth maps.
     """
 
     kind: str
@@ -67,6 +98,7 @@ class Manifest:
     versions: dict[str, str]
     shards: tuple[Shard, ...]
     schema_version: int = SCHEMA_VERSION
+    about: About = About()
 
     def shards_of(self, split: str) -> list[Shard]:
         """The shards of one split.
@@ -91,6 +123,12 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
 
 
+def digest(known: Manifest) -> str:
+    """One SHA-256 of a dataset's content: of the names and digests of its shards."""
+    text = "\n".join(f"{shard.name} {shard.sha256}" for shard in known.shards)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def load(folder: Path) -> Manifest:
     """The manifest of the dataset in `folder`.
 
@@ -113,7 +151,8 @@ def load(folder: Path) -> Manifest:
                 "Read it with the hazegen that made it, or make the dataset again."
             )
         shards = tuple(Shard(**shard) for shard in content.pop("shards"))
-        manifest = Manifest(**content, shards=shards)
+        about = About(**content.pop("about", {}))
+        manifest = Manifest(**content, shards=shards, about=about)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, RefusedError):
             raise

@@ -33,7 +33,7 @@ def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) 
         raise UsageError(
             f"The output is no picture. Expected a name that ends in .png or .jpg, received '{out.name}'. Change --out."
         )
-    chosen = _choose(folder, pairs, split)
+    chosen = choose(folder, pairs, split)
     rows = [_pair_row(values) for values in chosen]
     columns = 2 if len(rows) > 3 else 1
     width = columns * (rows[0].shape[1] + MARGIN) + MARGIN
@@ -50,15 +50,10 @@ def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) 
     return len(chosen)
 
 
-def _choose(folder: Path, pairs: int, split: str | None) -> list[dict[str, Any]]:
+def choose(folder: Path, pairs: int, split: str | None = None) -> list[dict[str, Any]]:
     """`pairs` records, of different scenes first, thin and thick haze in turn."""
-    known = manifest.load(folder)
-    shards = [s for s in known.shards if s.records] if split is None else known.shards_of(split)
-    shards = shards[:: -(-len(shards) // MOST_SHARDS)]
-    per_shard = -(-8 * pairs // len(shards))
-    pool = [values for shard in shards for values in _first(folder / shard.name, per_shard)]
     scenes: dict[str, list[dict[str, Any]]] = {}
-    for values in sorted(pool, key=lambda values: values["beta"][1]):
+    for values in sorted(sample(folder, 8 * pairs, split), key=lambda values: values["beta"][1]):
         scenes.setdefault(values["scene"], []).append(values)
     groups = [scenes[name] for name in sorted(scenes, key=records.hash_order)]
     turns = [
@@ -70,6 +65,15 @@ def _choose(folder: Path, pairs: int, split: str | None) -> list[dict[str, Any]]
     return unique[:pairs]
 
 
+def sample(folder: Path, count: int, split: str | None = None) -> Iterator[dict[str, Any]]:
+    """About `count` records: the first ones of some shards, which are in no order that has to do with haze."""
+    known = manifest.load(folder)
+    shards = [s for s in known.shards if s.records] if split is None else known.shards_of(split)
+    shards = shards[:: -(-len(shards) // MOST_SHARDS)]
+    for shard in shards:
+        yield from _first(folder / shard.name, -(-count // len(shards)))
+
+
 def _first(path: Path, count: int) -> Iterator[dict[str, Any]]:
     for number, record in enumerate(records.read_shard(path)):
         if number == count:
@@ -79,10 +83,10 @@ def _first(path: Path, count: int) -> Iterator[dict[str, Any]]:
 
 def _pair_row(values: dict[str, Any]) -> NDArray[np.uint8]:
     """Clean, transmission and hazy side by side above their caption."""
-    tiles = [_tile(images.as_rgb8(images.decode(values["clean"], "clean"), "clean"))]
+    tiles = [tile(images.as_rgb8(images.decode(values["clean"], "clean"), "clean"))]
     if "transmission" in values:
-        tiles.append(_tile(false_colors(images.decode(values["transmission"], "transmission"))))
-    tiles.append(_tile(images.as_rgb8(images.decode(values["hazy"], "hazy"), "hazy")))
+        tiles.append(tile(false_colors(images.decode(values["transmission"], "transmission"))))
+    tiles.append(tile(images.as_rgb8(images.decode(values["hazy"], "hazy"), "hazy")))
     picture = np.hstack(tiles)
     return np.vstack([picture, _caption(_describe(values), picture.shape[1])])
 
@@ -93,9 +97,10 @@ def false_colors(transmission: images.Pixels) -> NDArray[np.uint8]:
     return np.ascontiguousarray(colored[..., ::-1], np.uint8)
 
 
-def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height = round(pixels.shape[0] * TILE / pixels.shape[1])
-    return np.asarray(cv2.resize(pixels, (TILE, height), interpolation=cv2.INTER_AREA), np.uint8)
+def tile(pixels: NDArray[np.uint8], width: int = TILE) -> NDArray[np.uint8]:
+    """A picture at another width."""
+    height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _describe(values: dict[str, Any]) -> str:

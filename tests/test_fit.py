@@ -17,8 +17,8 @@ import yaml
 from aodnet_fixtures import make_dataset, smooth
 
 from aodnet import checkpoint, data, fit, losses, metrics, model, trainer, weights
-from aodnet.callbacks import read_history
 from aodnet.config import FitConfig, FitPaths
+from aodnet.run_folder import read_history
 from hazegen import config as configs
 from hazegen import manifest
 from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
@@ -92,7 +92,7 @@ def test_config_yaml_holds_every_setting_and_the_data(finished, pairs):
     path = finished[0].run / "config.yaml"
     assert configs.build(FitConfig, configs.read_config(path, FitConfig)) == CONFIG
     assert set(yaml.safe_load(path.read_text())) == {field.name for field in dataclasses.fields(FitConfig)}
-    assert data.dataset_digest(manifest.load(pairs)) in path.read_text()
+    assert manifest.digest(manifest.load(pairs)) in path.read_text()
 
 
 def test_history_has_a_row_for_each_epoch(finished):
@@ -241,11 +241,11 @@ RUN = """
 import json, sys
 from pathlib import Path
 import keras
-from aodnet import callbacks
+from aodnet import run_folder
 from aodnet.config import FitConfig, FitPaths
 from aodnet.fit import fit
 
-callbacks.plot_curves = lambda *_: None  # a second an epoch, and not in question here
+run_folder.plot_curves = lambda *_: None  # a second an epoch, and not in question here
 
 class Stop(keras.callbacks.Callback):
     def __init__(self, steps, epochs):
@@ -440,7 +440,7 @@ def test_dead_k_stops_the_run(pairs, tmp_path, monkeypatch):
         return network
 
     monkeypatch.setattr(trainer.model, "build_aodnet", dead)
-    monkeypatch.setattr(fit.run_callbacks, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
     with pytest.raises(RefusedError, match=r"K has died.*for 20 steps"):
         fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, epochs=30, batch=1, checkpoint_steps=99))
 

@@ -15,11 +15,12 @@ import aodnet.cli
 import hazegen.cli
 from hazegen import images, make, manifest, verbs
 from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
+from hazegen.manifest import About
 from hazegen.planning import MakeOptions
 from hazegen.recipe import Draw, Recipe
 
 COMMANDS = {
-    "hazegen": ("samples", "make", "verify", "preview"),
+    "hazegen": ("samples", "make", "verify", "preview", "card"),
     "aodnet": ("fit", "evaluate", "predict", "import-weights"),
 }
 MAINS = {"hazegen": hazegen.cli.main, "aodnet": aodnet.cli.main}
@@ -71,6 +72,35 @@ def test_make_again_says_that_there_is_nothing_to_do(run, photos, tmp_path):
     status, printed, _ = run(make_argv(photos, tmp_path / "out"))
     assert status == 0
     assert printed.startswith(f"Nothing to do: '{tmp_path / 'out'}' is finished.")
+
+
+def test_make_again_says_what_it_wrote_anew(run, photos, tmp_path):
+    argv = make_argv(photos, tmp_path / "out")
+    assert "recipe aod-released, licence not stated (--license)." in run(argv)[1]
+    status, printed, _ = run([*argv, "--license", "MIT", "--citation", "Doe (2020)"])
+    assert status == 0
+    assert printed.startswith(f"'{tmp_path / 'out'}' was finished; written anew: license, citation.\n")
+    assert "recipe aod-released, licence MIT." in printed
+    (tmp_path / "out" / "README.md").unlink()
+    assert run(argv)[1].startswith(f"'{tmp_path / 'out'}' was finished; written anew: card.\n")
+    assert run(argv)[1].startswith("Nothing to do")
+
+
+def test_card_is_written_again_with_what_is_given(run, dataset_copy):
+    status, printed, error = run(["card", dataset_copy, "--license", "CC-BY-4.0", "--citation", "Doe,\n2020"])
+    assert (status, error) == (0, "")
+    assert printed.splitlines() == [
+        f"README.md, croissant.json, preview.jpg in '{dataset_copy}'; changed in the manifest: license, citation.",
+        "  license    CC-BY-4.0",
+        "  citation   Doe, 2020",
+        "  source     not stated: pass --source",
+    ]
+    assert "changed in the manifest: nothing." in run(["card", dataset_copy])[1]
+    assert manifest.load(dataset_copy).about == About("CC-BY-4.0", "Doe,\n2020")
+    status, _, error = run(["card", dataset_copy, "--source", "https://a:hunter2@b"])
+    assert status == 2
+    assert "A URL in --source names a user" in error
+    assert "hunter2" not in error
 
 
 def test_dry_run_counts_and_writes_nothing(run, photos, tmp_path):
@@ -210,6 +240,8 @@ def test_scenes_left_out_by_the_split_file_are_no_failure(run, photos, tmp_path)
         ),
         (["--images", "EMPTY"], 3, "No scene to use. Expected images in"),
         (["--shard-mb", "inf"], 2, "--shard-mb is out of range"),
+        (["--source", "https://a:hunter2@b"], 2, "A URL in --source names a user, perhaps with a secret. Expected a"),
+        (["--license", "https://a:hunter2@b", "--dry-run"], 2, "A URL in --license names a user, perhaps with a"),
         (["--fog", "1"], 2, "unrecognized arguments: --fog 1"),
         (["--varian", "3"], 2, "unrecognized arguments: --varian 3"),
         (["--variants"], 2, "expected one argument"),
@@ -220,6 +252,7 @@ def test_option_that_is_wrong_is_said_and_nothing_is_written(run, photos, tmp_pa
     more = [str(tmp_path / "empty") if part == "EMPTY" else part for part in more]
     received, _, error = run(make_argv(photos, tmp_path / "out", *more))
     assert message in error
+    assert "hunter2" not in error
     assert received == status
     assert not (tmp_path / "out").exists()
 
@@ -269,7 +302,7 @@ def test_cut_shard_fails_the_verification_and_is_named(run, dataset_copy):
     assert "is damaged at record 5" in printed
 
 
-@pytest.mark.parametrize(("verb", "status"), [("verify", 5), ("preview", 3)])
+@pytest.mark.parametrize(("verb", "status"), [("verify", 5), ("preview", 3), ("card", 3)])
 def test_missing_manifest_is_said(run, dataset_copy, tmp_path, verb, status):
     (dataset_copy / manifest.MANIFEST).unlink()
     more = ["--out", tmp_path / "p.png"] if verb == "preview" else []
@@ -286,6 +319,7 @@ def test_missing_manifest_is_said(run, dataset_copy, tmp_path, verb, status):
         (["make"], "the following arguments are required: --images, --depth, --out"),
         (["verify"], "the following arguments are required: dataset"),
         (["preview", "x"], "the following arguments are required: --out"),
+        (["card"], "the following arguments are required: dataset"),
         (["verify", "x", "--workers", "few"], "invalid int value: 'few'"),
     ],
 )
@@ -380,8 +414,8 @@ def parsed(run, monkeypatch):
     """parsed(*argv): the options and the recipe that a command line of make comes to."""
     calls = []
 
-    def capture(options, recipe):
-        calls.append((options, recipe))
+    def capture(options, recipe, about=None):
+        calls.append((options, recipe, about))
         raise HazegenError("captured")
 
     monkeypatch.setattr("hazegen.make.make", capture)
@@ -398,7 +432,7 @@ def parsed(run, monkeypatch):
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
 def test_each_field_of_the_recipe_can_be_overridden(parsed, load_recipe, field):
     text, value = RECIPE_VALUES[field]
-    _, recipe = parsed(f"--recipe.{field.replace('_', '-')}", text, *BESIDE.get(field, []))
+    _, recipe, _ = parsed(f"--recipe.{field.replace('_', '-')}", text, *BESIDE.get(field, []))
     assert getattr(recipe, field) == value != getattr(load_recipe("aod-released"), field)
     others = {other.name for other in dataclasses.fields(Recipe)} - {field, "beta", "sweep"}
     assert all(getattr(recipe, other) == getattr(load_recipe("aod-released"), other) for other in others)
@@ -407,9 +441,16 @@ def test_each_field_of_the_recipe_can_be_overridden(parsed, load_recipe, field):
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(MakeOptions)])
 def test_each_option_of_make_reaches_its_field(parsed, field):
     text, value = OPTION_VALUES[field]
-    options, _ = parsed(f"--{field.replace('_', '-')}", *([] if text is None else [text]))
+    options, *_ = parsed(f"--{field.replace('_', '-')}", *([] if text is None else [text]))
     plain = MakeOptions(Path("a"), Path("b"), Path("c"))
     assert options == dataclasses.replace(plain, **{field: value}) != plain
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(About)])
+def test_each_field_of_about_is_given_or_left_out(parsed, field):
+    assert parsed()[2] == {}
+    assert parsed(f"--{field}", "x y")[2] == {field: "x y"}
+    assert parsed(f"--{field}", "")[2] == {field: ""}
 
 
 def test_recipe_is_taken_by_name_or_file_and_defaults_to_aod_released(parsed, load_recipe, tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hazegen import color, images, make, manifest, physics, planning, records, shards
+from hazegen import card, color, images, make, manifest, physics, planning, records, shards
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.estimate import estimate
 from hazegen.planning import MakeOptions
@@ -416,6 +416,17 @@ def test_run_killed_after_its_manifest_leaves_a_finished_dataset(
     assert contents(tmp_path / "out") == reference
 
 
+@pytest.mark.parametrize("rename", [4, 5])  # after the table and the manifest: croissant.json, README.md
+def test_run_killed_in_its_card_writes_it_the_next_time(photos, make_options, load_recipe, tmp_path, reference, rename):
+    count = sum(name.endswith(".tfrecord") for name in reference)
+    run = run_hazegen(photos, tmp_path / "out", KILL.format(n=2 * count + rename))
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    assert (tmp_path / "out" / manifest.MANIFEST).exists()
+    made = make.make(make_options(photos, tmp_path / "out", **SMALL_SHARDS), load_recipe("aod-released"))
+    assert made.changed == ("card",)
+    assert contents(tmp_path / "out") == reference
+
+
 def test_shards_built_in_any_order_and_by_other_workers_are_gone_on_with(
     photos, make_options, load_recipe, tmp_path, reference
 ):
@@ -491,6 +502,49 @@ def test_finished_dataset_is_left_as_it_is(photos, make_options, load_recipe, tm
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == times
     assert again.reused == len(first.manifest.shards)
     assert (again.manifest, again.rejected) == (first.manifest, first.rejected)
+
+
+def test_licence_is_no_part_of_the_plan_or_the_shards(photos, make_options, load_recipe, tmp_path, reference):
+    options = make_options(photos, tmp_path / "out", **SMALL_SHARDS)
+    made = make.make(options, load_recipe("aod-released"), {"license": "CC0-1.0", "source": "here"})
+    assert made.changed == ()
+    assert manifest.load(options.out) == made.manifest
+    assert vars(made.manifest.about) == {"license": "CC0-1.0", "citation": "", "source": "here"}
+    different = {name for name, digest in contents(options.out).items() if reference[name] != digest}
+    assert different == {manifest.MANIFEST, "README.md", "croissant.json"}
+
+
+def test_finished_dataset_takes_over_a_new_licence_and_keeps_what_is_not_given(
+    photos, make_options, load_recipe, tmp_path
+):
+    options, recipe = make_options(photos, tmp_path / "out", limit=2), load_recipe("aod-released")
+    make.make(options, recipe, {"license": "CC0-1.0", "source": "here"})
+    again = make.make(options, recipe, {"license": "MIT"})
+    assert again.changed == ("license",)
+    assert vars(again.manifest.about) == {"license": "MIT", "citation": "", "source": "here"}
+    assert manifest.load(options.out) == again.manifest
+    assert "[MIT](https://spdx.org/licenses/MIT.html)" in (options.out / card.README).read_text()
+    before = {path: path.stat().st_mtime_ns for path in options.out.iterdir()}
+    for about in ({}, None, {"license": "MIT"}):
+        assert make.make(options, recipe, about).changed == ()
+    assert {path: path.stat().st_mtime_ns for path in options.out.iterdir()} == before
+    assert make.make(options, recipe, {"license": ""}).manifest.about.license == ""
+
+
+@pytest.mark.parametrize("name", card.FILES)
+def test_finished_dataset_that_lost_its_card_gets_it_again(photos, make_options, load_recipe, tmp_path, name):
+    options = make_options(photos, tmp_path / "out", limit=2)
+    make.make(options, load_recipe("aod-released"))
+    before = contents(options.out)
+    (options.out / name).unlink()
+    assert make.make(options, load_recipe("aod-released")).changed == ("card",)
+    assert contents(options.out) == before
+
+
+def test_url_with_a_secret_is_refused_before_anything_is_written(photos, make_options, load_recipe, tmp_path):
+    with pytest.raises(UsageError, match="A URL in --source names a user"):
+        make.make(make_options(photos, tmp_path / "out"), load_recipe("aod-released"), {"source": "ftp://a:b@c"})
+    assert not (tmp_path / "out").exists()
 
 
 def test_changed_content_of_an_input_or_of_its_camera_is_another_plan(make_photos, make_options, load_recipe, tmp_path):

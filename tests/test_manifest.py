@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from hazegen import manifest
-from hazegen.errors import RefusedError
+from hazegen.errors import RefusedError, UsageError
+from hazegen.manifest import About
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def edit(dataset, tmp_path):
 def test_manifest_reads_back_as_it_was_written(dataset):
     known = manifest.load(dataset)
     assert known.to_json() == (dataset / manifest.MANIFEST).read_text()
-    assert known.schema_version == manifest.SCHEMA_VERSION == 1
+    assert known.schema_version == manifest.SCHEMA_VERSION == 2
 
 
 def test_manifest_says_what_the_dataset_is(dataset, load_recipe):
@@ -55,7 +56,7 @@ def test_counts_of_splits_are_those_of_their_shards(dataset):
 
 
 def test_nothing_in_a_dataset_names_the_machines_folders(dataset):
-    for name in (manifest.MANIFEST, manifest.PLAN, manifest.INPUTS):
+    for name in (manifest.MANIFEST, manifest.PLAN, manifest.INPUTS, "README.md", "croissant.json"):
         assert str(dataset.parent) not in (dataset / name).read_text()
 
 
@@ -72,9 +73,9 @@ def test_missing_manifest_is_refused(tmp_path):
         manifest.load(tmp_path)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, "2", None])
 def test_other_schema_version_is_refused_and_both_are_named(edit, version):
-    with pytest.raises(RefusedError, match=rf"another schema version. Expected 1, received {version}"):
+    with pytest.raises(RefusedError, match=rf"another schema version. Expected 2, received {version}"):
         manifest.load(edit(lambda content: content.update(schema_version=version)))
 
 
@@ -103,7 +104,7 @@ def test_shard_entry_of_another_type_is_refused(edit, field, value):
         manifest.load(edit(lambda content: content["shards"][0].update({field: value})))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "7", "null", '{"schema_version": 1, "shards": 3}', "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", "null", '{"schema_version": 2, "shards": 3}', "\x00"])
 def test_file_that_is_no_manifest_is_refused(tmp_path, content):
     (tmp_path / manifest.MANIFEST).write_text(content)
     with pytest.raises(RefusedError, match=r"manifest.json' cannot be read. Expected the manifest.*Copy the dataset"):
@@ -116,3 +117,83 @@ def test_manifest_that_was_cut_off_is_refused(dataset, tmp_path):
     (tmp_path / manifest.MANIFEST).write_bytes(data[: len(data) // 2])
     with pytest.raises(RefusedError, match="cannot be read"):
         manifest.load(tmp_path)
+
+
+def test_digest_is_of_the_content(dataset):
+    known = manifest.load(dataset)
+    assert manifest.digest(known) == manifest.digest(manifest.Manifest(**vars(known)))
+    assert manifest.digest(known) == manifest.digest(dataclasses.replace(known, about=About(license="MIT")))
+    changed = dataclasses.replace(known.shards[0], sha256="0" * 64)
+    assert manifest.digest(known) != manifest.digest(dataclasses.replace(known, shards=(changed, *known.shards[1:])))
+
+
+# --- licence, citation, source ---
+
+
+def test_about_reads_back_as_it_was_written(edit):
+    about = {"license": "CC-BY-4.0", "citation": "@misc{a,\n title={\u96fe}}", "source": "https://example.org/a@b"}
+    known = manifest.load(edit(lambda content: content.update(about=about)))
+    assert vars(known.about) == about
+    assert json.loads(known.to_json())["about"] == about
+
+
+def test_manifest_without_about_states_nothing(edit):
+    assert manifest.load(edit(lambda content: content.pop("about"))).about == About("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"license": 7}, "TypeError: expected license to be text, received int"),
+        ({"source": None}, "TypeError: expected source to be text, received NoneType"),
+        ({"citation": ["a"]}, "TypeError: expected citation to be text, received list"),
+        ({"licence": "MIT"}, "TypeError: .*unexpected keyword argument 'licence'"),
+        ({"source": "https://me:hunter2@host"}, "UsageError: A URL in --source names a user"),
+        (None, "TypeError"),
+        ("MIT", "TypeError"),
+        ([], "TypeError"),
+    ],
+)
+def test_damaged_about_is_refused(edit, about, message):
+    with pytest.raises(RefusedError, match=f"cannot be read. Expected the manifest.*{message}") as error:
+        manifest.load(edit(lambda content: content.update(about=about)))
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["license", "citation", "source"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter2@example.org/photos",
+        "https://hunter2@example.org",
+        "HTTPS://me:hunter2@example.org:443/a?b#c",
+        "s3://key:hunter2@bucket/photos",
+        "https://me:hunter2/@example.org",
+        "https://me:a?hunter2#b@example.org",
+        "https://me:a@hunter2@example.org",
+        "https://:hunter2@example.org",
+        "see https://example.org/a and @misc{a, url = {https://me:hunter2@example.org}}",
+    ],
+)
+def test_url_with_a_user_is_refused_and_not_repeated(field, url):
+    with pytest.raises(UsageError, match=rf"A URL in --{field} names a user, perhaps with a secret. Expected") as error:
+        About(**{field: url})
+    assert "hunter2" not in str(error.value)
+    assert "example" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://example.org/@me",
+        "https://example.org:8080/@me",
+        "https://example.org:8080?a=b@c",
+        "http://[::1]:80/@me",
+        "https://example.org, or write to me@example.org",
+        "mailto:me@example.org",
+        "@misc{a, title={Fog: a@b}}",
+        "",
+    ],
+)
+def test_text_without_a_user_in_a_url_is_taken(text):
+    assert About(source=text).source == text

@@ -23,7 +23,7 @@ def test_sheet_has_as_many_pairs_as_asked_or_as_there_are(dataset, tmp_path, pai
 
 def test_tiles_are_the_pairs_own_pictures(dataset, tmp_path):
     preview.preview(dataset, tmp_path / "sheet.png", 1)
-    (values,) = preview._choose(dataset, 1, None)
+    (values,) = preview.choose(dataset, 1, None)
     sheet = images.read_picture(tmp_path / "sheet.png")
     for number, name in enumerate(("clean", "hazy")):
         left = preview.MARGIN + number * preview.TILE
@@ -33,15 +33,15 @@ def test_tiles_are_the_pairs_own_pictures(dataset, tmp_path):
 
 
 def test_different_scenes_come_first_with_thin_and_thick_haze(dataset):
-    chosen = preview._choose(dataset, 12, None)
+    chosen = preview.choose(dataset, 12, None)
     assert len({values["scene"] for values in chosen}) == 12
     assert len({values["beta"] for values in chosen}) > 2
 
 
 def test_pairs_may_be_of_one_split(dataset):
-    scenes = {values["scene"] for values in preview._choose(dataset, 100, "test")}
+    scenes = {values["scene"] for values in preview.choose(dataset, 100, "test")}
     assert len(scenes) == 3
-    assert not scenes & {values["scene"] for values in preview._choose(dataset, 100, "train")}
+    assert not scenes & {values["scene"] for values in preview.choose(dataset, 100, "train")}
 
 
 def test_stored_transmission_has_a_tile_of_its_own(photos, make_options, load_recipe, tmp_path):

@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 from aodnet_fixtures import randomised
 
-from aodnet import callbacks, model, weights
+from aodnet import model, run_folder, weights
 from hazegen import images
 from hazegen.errors import RefusedError
 
 
-def logs(psnr: float, loss: float = 0.1) -> callbacks.Logs:
+def logs(psnr: float, loss: float = 0.1) -> run_folder.Logs:
     named = {"loss": loss, "val_loss": loss, "val_psnr_rgb": psnr, "val_ssim_rgb": 0.5, "learning_rate": 1e-3}
     return dict(named)
 
@@ -21,8 +21,8 @@ def examples(*sizes: tuple[int, int]) -> list:
     return [tuple(tf.constant(rng.uniform(size=(1, *size, 3)), tf.float32) for _ in range(2)) for size in sizes]
 
 
-def folder_of(path, first_epoch: int = 0) -> callbacks.RunFolder:
-    callback = callbacks.RunFolder(path, first_epoch)
+def folder_of(path, first_epoch: int = 0) -> run_folder.RunFolder:
+    callback = run_folder.RunFolder(path, first_epoch)
     callback.examples = examples((20, 30))
     callback.set_model(randomised(model.build_aodnet(), 1))
     return callback
@@ -34,7 +34,7 @@ def test_run_folder_is_complete_after_one_epoch(tmp_path):
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     expected = ["best.weights.h5", "curves.png", "history.csv", "last.weights.h5", "validation/epoch-0001.png"]
     assert names == expected
-    assert callbacks.read_history(tmp_path / "history.csv") == [{"epoch": 0.0, **logs(20.0)}]
+    assert run_folder.read_history(tmp_path / "history.csv") == [{"epoch": 0.0, **logs(20.0)}]
     assert cv2.imread(str(tmp_path / "curves.png")).shape == (700, 1100, 3)
 
 
@@ -62,25 +62,25 @@ def test_resumed_folder_drops_later_rows_and_keeps_the_best(tmp_path):
     randomised(resumed.model, 9)
     resumed.on_epoch_end(2, logs(13.0))
     assert (tmp_path / "best.weights.h5").read_bytes() == before
-    assert [row["val_psnr_rgb"] for row in callbacks.read_history(tmp_path / "history.csv")] == [10.0, 14.0, 13.0]
+    assert [row["val_psnr_rgb"] for row in run_folder.read_history(tmp_path / "history.csv")] == [10.0, 14.0, 13.0]
 
 
 def test_history_repeats_floats_to_the_bit(tmp_path):
     callback = folder_of(tmp_path)
     values = logs(10.0 / 3.0, float(np.float32(0.1)) / 7.0)
     callback.on_epoch_end(0, values)
-    assert callbacks.read_history(tmp_path / "history.csv") == [{"epoch": 0.0, **values}]
+    assert run_folder.read_history(tmp_path / "history.csv") == [{"epoch": 0.0, **values}]
 
 
 def test_history_of_a_new_run_is_empty(tmp_path):
-    assert callbacks.read_history(tmp_path / "history.csv") == []
+    assert run_folder.read_history(tmp_path / "history.csv") == []
     assert folder_of(tmp_path).best == float("-inf")
 
 
 def test_example_grid_shows_hazy_restored_and_clean():
     network = randomised(model.build_aodnet(), 1)
     pairs = examples((20, 30), (16, 10))
-    grid = callbacks.example_grid(network, pairs)
+    grid = run_folder.example_grid(network, pairs)
     assert grid.dtype == np.uint8
     assert grid.shape == (20 + 4 + 16 + 4, 90, 3)
     hazy, clean = (np.rint(values.numpy()[0] * 255.0) for values in pairs[0])
@@ -91,13 +91,13 @@ def test_example_grid_shows_hazy_restored_and_clean():
 
 
 def test_example_grid_shrinks_wide_pictures():
-    grid = callbacks.example_grid(model.build_aodnet(), examples((50, 640)))
+    grid = run_folder.example_grid(model.build_aodnet(), examples((50, 640)))
     assert grid.shape == (25 + 4, 960, 3)
 
 
 def test_curves_of_one_epoch_and_of_many(tmp_path):
     for count in (1, 30):
-        callbacks.plot_curves([{"epoch": float(e), **logs(20.0 + e)} for e in range(count)], tmp_path / "c.png")
+        run_folder.plot_curves([{"epoch": float(e), **logs(20.0 + e)} for e in range(count)], tmp_path / "c.png")
         pixels = images.read_picture(tmp_path / "c.png")
         assert (pixels[..., :3] != 255).any(axis=2).mean() > 0.01
 
@@ -106,7 +106,7 @@ def test_curves_of_one_epoch_and_of_many(tmp_path):
 
 
 def test_watchdog_fires_after_patience_steps_on_end():
-    dog = callbacks.KWatchdog(patience=3)
+    dog = run_folder.KWatchdog(patience=3)
     for step in range(2):
         dog.on_train_batch_end(step, {"k_alive": 0.0, "loss": 1.0})
     with pytest.raises(RefusedError, match=r"K has died.*0 at every pixel for 3 steps.*Lower learning_rate"):
@@ -114,7 +114,7 @@ def test_watchdog_fires_after_patience_steps_on_end():
 
 
 def test_watchdog_counts_anew_when_k_lives():
-    dog = callbacks.KWatchdog(patience=3)
+    dog = run_folder.KWatchdog(patience=3)
     for step, alive in enumerate((0.0, 0.0, 1e-6, 0.0, 0.0, 0.5, 0.0, 0.0)):
         dog.on_train_batch_end(step, {"k_alive": alive, "loss": 1.0})
     assert dog.dead == 2

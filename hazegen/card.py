@@ -1,0 +1,225 @@
+"""The card of a dataset: README.md for people and Hugging Face, croissant.json for search engines, a picture.
+
+Same dataset, same bytes: nothing in it is of the time, the folder or the machine that wrote it.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hazegen import croissant, shards
+from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, check_shards, digest, load
+from hazegen.preview import preview
+
+README = "README.md"
+PREVIEW = "preview.jpg"
+FILES = (README, croissant.CROISSANT, PREVIEW)
+PAIRS_SHOWN = 12
+LARGEST_CROP = 256
+SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
+DECODERS = {"jpeg": 'tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")'}
+DECODERS["png"] = "tf.io.decode_png(data, channels=3)"
+
+
+def write_card(folder: Path) -> None:
+    """Writes the card of the finished dataset in `folder`, README.md last.
+
+    Raises:
+        RefusedError, VerifyError: The dataset is not finished, or a shard is missing or cut.
+    """
+    known = load(folder)
+    check_shards(folder, known.shards)
+    picture = folder / f"tmp-{PREVIEW}"
+    preview(folder, picture, PAIRS_SHOWN)
+    with picture.open("rb") as file:
+        os.fsync(file.fileno())
+    picture.replace(folder / PREVIEW)
+    beside = {name: (folder / name).read_bytes() for name in (MANIFEST, INPUTS)}
+    metadata = croissant.croissant(known, name_of(known), beside)
+    shards.write_text(folder / croissant.CROISSANT, [json.dumps(metadata, indent=1), "\n"])
+    shards.write_text(folder / README, [_markdown(known)])
+
+
+def rewrite(folder: Path, given: Mapping[str, str]) -> tuple[Manifest, tuple[str, ...]]:
+    """Writes the card again, and the given fields of About into the manifest before.
+
+    Returns:
+        The manifest, and the names of the fields that were other ones before.
+    """
+    known = load(folder)
+    about = dataclasses.replace(known.about, **given)
+    changed = tuple(name for name, text in vars(about).items() if text != getattr(known.about, name))
+    if changed:
+        # A run that is killed from here on leaves no card, and the next one sees that.
+        (folder / README).unlink(missing_ok=True)
+        known = dataclasses.replace(known, about=about)
+        shards.write_text(folder / MANIFEST, [known.to_json()])
+    write_card(folder)
+    return known, changed
+
+
+def has_card(folder: Path) -> bool:
+    """Whether all files of the card are there."""
+    return all((folder / name).is_file() for name in FILES)
+
+
+def name_of(known: Manifest) -> str:
+    """A name for the dataset, from its recipe and its content."""
+    return f"hazegen-{_slug(str(known.recipe.get('name')))}-{digest(known)[:8]}"
+
+
+def _slug(text: str) -> str:
+    """`text` in lower-case letters, digits, '-' and '.' alone, as Hugging Face wants names of licences."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower())[:60].strip("-.") or "unnamed"
+
+
+def _markdown(known: Manifest) -> str:
+    front = yaml.safe_dump(_front_matter(known), sort_keys=False, width=120)
+    sections = (
+        _title(known),
+        ["## Recipe", *_table("field", "value", known.recipe.items())],
+        ["## Splits", *_splits(known)],
+        ["## Content", *_table("", "", _facts(known).items()), *_features(known)],
+        ["## How to load it", *_loading(known)],
+        ["## Licence", _licence(known)],
+        ["## Citation and source", *_citation(known)],
+        ["## Limits of use", "\n".join(f"- {sentence}" for sentence in croissant.limits(known))],
+    )
+    return f"---\n{front}---\n\n" + "\n\n".join(block for section in sections for block in section) + "\n"
+
+
+def _front_matter(known: Manifest) -> dict[str, Any]:
+    """What Hugging Face reads of a dataset's card."""
+    pairs = sum(shard.records for shard in known.shards)
+    files = [{"split": split, "path": f"{split}-*.tfrecord"} for split in SPLITS if known.records_of(split)]
+    return {
+        "pretty_name": f"Hazy/clean pairs, recipe {known.recipe.get('name')}",
+        **_hub_license(known.about.license),
+        "task_categories": ["image-to-image"],
+        "tags": ["haze", "fog", "dehazing", "image-restoration", "synthetic", "tfrecord"],
+        "size_categories": [next((name for limit, name in SIZES.items() if pairs < limit), "10M<n<100M")],
+        "viewer": False,  # Hugging Face shows no TFRecords
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+
+
+def _hub_license(text: str) -> dict[str, str]:
+    if not text:
+        return {"license": "unknown"}
+    known = croissant.spdx_id(text)
+    if known is None:
+        return {"license": "other", "license_name": _slug(text)}
+    return {"license": croissant.FAMILIES.get(known, known.lower())}
+
+
+def _title(known: Manifest) -> list[str]:
+    made = f"Made with hazegen {known.versions.get('hazegen', '')}; every number below is from `{MANIFEST}`."
+    return [
+        f"# Hazy/clean pairs, recipe {_inline(known.recipe.get('name'))}",
+        croissant.describe(known) + " t is the transmission, A the atmospheric light, beta the extinction coefficient.",
+        made,
+        f"![{'clean, transmission and hazy' if known.maps else 'clean and hazy'} pictures side by side]({PREVIEW})",
+    ]
+
+
+def _inline(value: object) -> str:
+    """`value` on one line of Markdown, with nothing in it that ends a cell of a table."""
+    return " ".join(str("none" if value is None else value).split()).replace("|", "\\|")
+
+
+def _table(left: str, right: str, rows: Iterable[tuple[str, object]]) -> list[str]:
+    lines = [f"| {left} | {right} |", "|---|---|", *(f"| {name} | {_inline(value)} |" for name, value in rows)]
+    return ["\n".join(lines)]
+
+
+def _splits(known: Manifest) -> list[str]:
+    counts = [f"| {split} | {known.splits[split]['scenes']:,} | {known.records_of(split):,} |" for split in SPLITS]
+    return [
+        "\n".join(["| split | scenes | pairs |", "|---|---|---|", *counts]),
+        f"By scene, never by variant: all {known.variants} hazy images of a scene are in one split.",
+    ]
+
+
+def _facts(known: Manifest) -> dict[str, object]:
+    size = sum(shard.bytes for shard in known.shards)
+    return {
+        "inputs": "{found:,} found = {used:,} used + {rejected:,} rejected".format(**known.inputs)
+        + f"; `{INPUTS}` lists each, with the reason where rejected",
+        "shards": f"{len(known.shards):,} TFRecord files, {size:,} bytes; `{MANIFEST}` has size, count and SHA-256 of "
+        "each",
+        "codec": f"JPEG, quality {known.quality}, 4:4:4" if known.codec == "jpeg" else "PNG (lossless)",
+        "transmission": "stored with each pair (16 bits)" if known.maps else "not stored",
+        "least height and width": "{height} x {width} pixels".format(**known.smallest),
+        "depth was read as": json.dumps(known.reading, sort_keys=True),
+        "seed": known.seed,
+        "schema version": known.schema_version,
+        "versions": ", ".join(f"{name} {text}" for name, text in sorted(known.versions.items())),
+        "digest": f"`{digest(known)}` (SHA-256 of the names and digests of the shards)",
+        "check": f"`hazegen verify .` reads all of it and holds it against `{MANIFEST}`",
+    }
+
+
+def _features(known: Manifest) -> list[str]:
+    rows = croissant.feature_rows(known)
+    lines = [f"| {row['name']} | {row['values']} x {row['type']} | {_inline(row['meaning'])} |" for row in rows]
+    return ["\n".join(["| feature of a record | type | meaning |", "|---|---|---|", *lines])]
+
+
+def _loading(known: Manifest) -> list[str]:
+    split = next(split for split in SPLITS if known.records_of(split))
+    crop = min(LARGEST_CROP, *known.smallest.values())
+    with_aodnet = f"""\
+from pathlib import Path
+from aodnet import data
+from hazegen import manifest
+folder = Path(".")  # where this file lies
+train = data.training_batches(folder, manifest.load(folder), crop={crop}, batch=8, seed=0, split="{split}")"""
+    with_tensorflow = f"""\
+from pathlib import Path
+import tensorflow as tf
+
+def picture(data):
+    return tf.image.convert_image_dtype({DECODERS[known.codec]}, tf.float32)
+
+def pair(record):
+    spec = {{name: tf.io.FixedLenFeature([], tf.string) for name in ("hazy", "clean")}}
+    values = tf.io.parse_single_example(record, spec)
+    return picture(values["hazy"]), picture(values["clean"])
+
+shards = sorted(str(path) for path in Path(".").glob("{split}-*.tfrecord"))  # where this file lies
+dataset = tf.data.TFRecordDataset(shards).map(pair, num_parallel_calls=tf.data.AUTOTUNE)"""
+    return [
+        f"With aodnet: shuffled windows of {crop} x {crop} pixels, (hazy, clean) in [0, 1].",
+        f"```python\n{with_aodnet}\n```",
+        "With TensorFlow alone: whole pictures, (hazy, clean) in [0, 1], in the order of the shards.",
+        f"```python\n{with_tensorflow}\n```",
+    ]
+
+
+def _licence(known: Manifest) -> str:
+    text = known.about.license
+    if not text:
+        return (
+            "Licence of the photos and depth maps: not stated: pass --license to hazegen make or hazegen card. Until "
+            "then nothing says that this dataset may be passed on."
+        )
+    url = croissant.license_url(text)
+    shown = f"[{croissant.spdx_id(text)}]({url})" if url != text else _inline(text)
+    return f"Licence of the photos and depth maps, from which both images of each pair are made: {shown}"
+
+
+def _citation(known: Manifest) -> list[str]:
+    about = known.about
+    source = _inline(about.source) or "not stated: pass --source to hazegen make or hazegen card."
+    if not about.citation:
+        return [f"Source: {source}", "Citation: not stated: pass --citation to hazegen make or hazegen card."]
+    # A fence that no run of backticks inside can close.
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", about.citation)), default=0))
+    return [f"Source: {source}", "The makers of the photos and depth maps ask to be cited:",
+            f"{fence}\n{about.citation.strip()}\n{fence}"]  # fmt: skip

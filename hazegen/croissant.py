@@ -1,0 +1,206 @@
+"""A dataset in the words of MLCommons Croissant, for data search engines and loaders that know the format.
+
+References:
+    Croissant 1.1 (https://docs.mlcommons.org/croissant/docs/croissant-spec.html) and Croissant RAI 1.0
+    (https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html).
+"""
+
+import hashlib
+from typing import Any
+
+from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS
+from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, digest
+from hazegen.records import FEATURES
+
+CROISSANT = "croissant.json"
+TFRECORD = "application/x-tfrecord"
+TERMS = (
+    "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileProperty", "fileObject",
+    "fileSet", "format", "includes", "isArray", "arrayShape", "isLiveDataset", "jsonPath", "key", "md5",
+    "parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "samplingRate", "separator",
+    "source", "subField", "transform",
+)  # fmt: skip
+CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    "conformsTo": "dct:conformsTo",
+    **{term: f"cr:{term}" for term in TERMS},
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "name": {"@container": "@language"},
+    "description": {"@container": "@language"},
+}
+COLUMNS = {
+    "key": "name of the scene",
+    "image": "file of the photo, within the folder of photos",
+    "depth": "file of the depth map, within the folder of depth maps",
+    "split": "train, validation or test; empty where rejected",
+    "fate": "used or rejected",
+    "code": "kind of the reason for which it was rejected",
+    "reason": "why it was rejected, in a sentence",
+    "depth_kind": "what the depth file was taken to hold: plane, ray or disparity",
+    "depth_unit": "metres in one unit of the depth file; pixels for disparity",
+    "holes": "share of pixels without a measured depth",
+    "sky": "share of pixels without a surface",
+    "largest_m": "largest finite depth [m]",
+}
+NUMBERS = ("depth_unit", "holes", "sky", "largest_m")
+
+
+def croissant(known: Manifest, name: str, beside: dict[str, bytes]) -> dict[str, Any]:
+    """The Croissant metadata (JSON-LD) of a dataset; its files are named relative to the file itself.
+
+    No date of publication: it would differ each time the same dataset is made.
+
+    Args:
+        name: Of the dataset, in letters, digits, '-', '_' and '.'.
+        beside: Content of manifest.json and inputs.csv.
+    """
+    about = known.about
+    stated = {"license": license_url(about.license), "citeAs": about.citation, "isBasedOn": about.source}
+    formats = {MANIFEST: "application/json", INPUTS: "text/csv"}
+    files = [_file(n, formats[n], len(data), hashlib.sha256(data).hexdigest()) for n, data in beside.items()]
+    files += [_file(shard.name, TFRECORD, shard.bytes, shard.sha256) for shard in known.shards]
+    splits = [split for split in SPLITS if known.records_of(split)]
+    return {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
+        "name": name,
+        "description": describe(known),
+        "url": "README.md",
+        "version": f"{known.schema_version}.0.0+{digest(known)[:12]}",
+        "keywords": ["haze", "fog", "dehazing", "image restoration", "synthetic"],
+        **{term: text for term, text in stated.items() if text},
+        "distribution": files + [_split_files(split) for split in splits],
+        "recordSet": [_inputs(), _features(known)],
+        **_responsible(known),
+    }
+
+
+def describe(known: Manifest) -> str:
+    """What the dataset is, in two sentences."""
+    pairs, recipe = sum(shard.records for shard in known.shards), known.recipe
+    space = {"srgb": "sRGB-coded values", "linear": "linear light"}[known.color_space]
+    path = {"plane": "depth along the camera's axis", "ray": "distance along each pixel's ray"}[recipe["path"]]
+    unit = {"metres": "metres", "tenths": "tens of metres", "max": "shares of the picture's largest depth"}
+    return (
+        f"{pairs} pairs of a clean photo J and its hazy image I, of {known.inputs['used']} scenes, in TFRecords. The "
+        f"haze is synthetic: I = J t + A (1 - t) with t = exp(-beta d), on {space}, d the {path} in "
+        f"{unit[recipe['depth_norm']]} from each scene's depth map."
+    )
+
+
+def limits(known: Manifest) -> list[str]:
+    """What the recipe leaves out, a sentence each: what results on this dataset cannot show."""
+    recipe = known.recipe
+    told = [
+        "The haze is synthetic and of single scattering alone: no blur and no glow around lamps, no softer shadows, no "
+        "noise or gain of a camera that works in haze.",
+        "Within a picture the air is the same everywhere, and one beta serves all three colours.",
+        "Errors of the depth maps are errors of the haze; pixels without a measured depth were filled from the "
+        "nearest measured one.",
+    ]
+    if recipe.get("path") == "plane":
+        told.append("d is depth along the camera's axis, not distance along the ray: too short away from the centre.")
+    if recipe.get("depth_norm") == "max":
+        told.append("d is a share of each picture's largest depth: beta per metre differs from scene to scene.")
+    if known.color_space == "srgb":
+        told.append("The equation was applied to sRGB-coded values, as in the published sets; light adds up linearly.")
+    if recipe.get("sky") == "farthest":
+        told.append("The sky is as far as the farthest surface, where it should be hidden by the haze.")
+    if known.codec == "jpeg":
+        told.append(f"Both images went through JPEG at quality {known.quality}.")
+    return told
+
+
+# SPDX identifiers of the licences that Hugging Face knows too, under the same name in lower case.
+SPDX = (
+    "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Unlicense", "WTFPL", "etalab-2.0", "EUPL-1.1", "CC0-1.0",
+    "CC-BY-2.0", "CC-BY-2.5", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC-BY-ND-4.0",
+    "CC-BY-NC-2.0", "CC-BY-NC-3.0", "CC-BY-NC-4.0", "CC-BY-NC-ND-3.0", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-2.0",
+    "CC-BY-NC-SA-3.0", "CC-BY-NC-SA-4.0", "CDLA-Sharing-1.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0",
+)  # fmt: skip
+# Those it knows under another name.
+FAMILIES = {"C-UDA-1.0": "c-uda", "ODC-By-1.0": "odc-by", "ODbL-1.0": "odbl", "PDDL-1.0": "pddl"}
+
+
+def spdx_id(text: str) -> str | None:
+    """The SPDX identifier that `text` is, in whatever case, where it is one of a usual data licence."""
+    return {name.lower(): name for name in (*SPDX, *FAMILIES)}.get(text.strip().lower())
+
+
+def license_url(text: str) -> str:
+    """The page of the SPDX identifier that `text` is, or `text` itself."""
+    known = spdx_id(text)
+    return f"https://spdx.org/licenses/{known}.html" if known else text
+
+
+def _file(name: str, encoding: str, size: int, sha256: str) -> dict[str, Any]:
+    fixed = {"@type": "cr:FileObject", "@id": name, "name": name, "contentUrl": name}
+    return fixed | {"contentSize": f"{size} B", "encodingFormat": encoding, "sha256": sha256}
+
+
+def _split_files(split: str) -> dict[str, Any]:
+    name = f"{split}-shards"
+    told = {"name": name, "description": f"The shards of the split '{split}'.", "includes": f"{split}-*.tfrecord"}
+    return {"@type": "cr:FileSet", "@id": name, **told, "encodingFormat": TFRECORD}
+
+
+def _field(record_set: str, name: str, data_type: str, description: str) -> dict[str, Any]:
+    fixed = {"@type": "cr:Field", "@id": f"{record_set}/{name}", "name": name}
+    return fixed | {"description": description, "dataType": data_type}
+
+
+def _inputs() -> dict[str, Any]:
+    fields = []
+    for name in (*INPUT_COLUMNS, *DEPTH_COLUMNS):
+        source = {"fileObject": {"@id": INPUTS}, "extract": {"column": name}}
+        data_type = "cr:Float64" if name in NUMBERS else "sc:Text"
+        fields.append(_field("inputs", name, data_type, COLUMNS[name]) | {"source": source})
+    text = "Every photo and depth map that was found, used or rejected, with the reason."
+    return {"@type": "cr:RecordSet", "@id": "inputs", "name": "inputs", "description": text, "field": fields}
+
+
+def feature_rows(known: Manifest) -> list[dict[str, Any]]:
+    """Name, type, number of values and meaning of each feature that the records have."""
+    stored = {name: feature for name, feature in FEATURES.items() if known.maps or not feature.optional}
+    return [{"name": name, "type": f.kind, "values": f.size, "meaning": f.meaning} for name, f in stored.items()]
+
+
+def _features(known: Manifest) -> dict[str, Any]:
+    """A table of the record's features, written out: a field of Croissant's needs a source that it can read."""
+    text = (
+        "The features of each record of the shards: name, type, number of values, meaning. A table for people and "
+        "tools to read: Croissant itself cannot extract the fields of TFRecords; README.md has the lines that do."
+    )
+    columns = {"name": "sc:Text", "type": "sc:Text", "values": "cr:Int64", "meaning": "sc:Text"}
+    fields = [_field("features", name, data_type, f"{name} of the feature") for name, data_type in columns.items()]
+    rows = [{f"features/{column}": value for column, value in row.items()} for row in feature_rows(known)]
+    fixed = {"@type": "cr:RecordSet", "@id": "features", "name": "features", "description": text}
+    return fixed | {"key": {"@id": "features/name"}, "field": fields, "data": rows}
+
+
+def _responsible(known: Manifest) -> dict[str, Any]:
+    """Croissant's vocabulary for responsible AI."""
+    inputs = known.inputs
+    return {
+        "rai:dataCollection": "Photos with depth maps"
+        + (f", from {known.about.source}" if known.about.source else "")
+        + f": {inputs['found']} found, {inputs['used']} used, {inputs['rejected']} rejected (inputs.csv says why).",
+        "rai:dataCollectionType": ["Secondary Data analysis"],
+        "rai:dataImputationProtocol": "Pixels without a measured depth take that of the nearest measured pixel.",
+        "rai:dataPreprocessingProtocol": [
+            "Haze is added to each photo by the equation in the description, with the parameters of the recipe in "
+            f"manifest.json, {known.variants} times a scene; all variants of a scene are in one split.",
+        ],
+        "rai:machineAnnotationTools": [f"hazegen {known.versions.get('hazegen', '')}".strip()],
+        "rai:dataUseCases": ["Training and comparing methods that remove haze from photos."],
+        "rai:dataLimitations": limits(known),
+        "rai:personalSensitiveInformation": ["hazegen keeps photos as they are and does not look for persons in them."],
+    }

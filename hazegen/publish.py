@@ -1,0 +1,277 @@
+"""hazegen publish: a finished dataset as a W&B artifact, whole or not at all."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from hazegen import card, images, manifest, preview, tracking
+from hazegen.errors import StoreError, UsageError, VerifyError
+from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest
+from hazegen.references import add_references, check_reference
+from hazegen.tracking import Choice, Say, Session
+from hazegen.verify import verify
+
+# What W&B takes as the name of an artifact or an alias, less what a shell or a file system would trip over.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+# What is sent beside the shards. Nothing else that lies in the folder is.
+COMPANIONS = (MANIFEST, INPUTS, PLAN, *card.FILES)
+TABLE_PAIRS = 32
+HISTOGRAM_PAIRS = 2000
+PICTURE_WIDTH = 480
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """Where a dataset is published, and how.
+
+    Attributes:
+        project: W&B project.
+        name: Name of the artifact.
+        entity: W&B user or team [default: the key's own].
+        alias: Aliases of this version beside 'latest', with commas between them.
+        reference: Folder where the same shards lie already, s3://, gs:// or a mounted one: the artifact
+            points at them and they are not sent.
+        mode: online sends; offline keeps all for 'wandb sync'; auto is online with a key and a server
+            that answers, else offline; dry-run only verifies and computes the digest.
+        patience_s: Give up when nothing moved for so long [s].
+    """
+
+    project: str
+    name: str
+    entity: str | None = None
+    alias: str = ""
+    reference: str | None = None
+    mode: Literal["auto", "online", "offline", "dry-run"] = "auto"
+    patience_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        for option, text in (("name", self.name), *(("alias", alias) for alias in self.aliases())):
+            if not _NAME.fullmatch(text) or (option == "alias" and re.fullmatch(r"latest|v\d+", text)):
+                raise UsageError(
+                    f"--{option} cannot be used. Expected letters, digits, '_', '-' and '.', and no alias that W&B "
+                    f"gives itself (latest, v0, v1 ...), received {text!r}. Change --{option}."
+                )
+        if self.reference is not None:
+            check_reference(self.reference)
+        if not self.patience_s > 0.0:
+            raise UsageError(f"--patience-s is out of range. Expected a number above 0, received {self.patience_s}.")
+
+    def aliases(self) -> list[str]:
+        return [alias.strip() for alias in self.alias.split(",") if alias.strip()]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published.
+
+    Attributes:
+        digest: SHA-256 of the dataset: of the names and digests of its shards.
+        artifact_digest: W&B's own digest of all files; equal content gives no new version.
+        bytes, files: Size and number of the files of the artifact; those that it refers to are counted apart.
+        referred_bytes: Size of the shards that are not sent but pointed at.
+        address: entity/project/name:version, where it was sent.
+        unchanged: Whether W&B had this content already, so that no new version was made.
+        sync: The command that sends later what was kept.
+    """
+
+    digest: str
+    artifact_digest: str
+    bytes: int
+    files: int
+    referred_bytes: int
+    address: str = ""
+    unchanged: bool = False
+    sync: str = ""
+
+
+def choose(options: PublishOptions) -> Choice:
+    """Decides where to publish, before any work.
+
+    Raises:
+        UsageError: --mode online without a key that the server accepts.
+        StoreError: --mode online, and the server does not answer.
+    """
+    if options.mode == "dry-run":
+        return Choice("off", "nothing is sent or kept")
+    choice = tracking.choose_mode(options.mode)
+    if options.mode == "online" and choice.mode != "online":
+        raise StoreError(
+            f"W&B cannot be reached. Expected an answer, received: {choice.reason}. Try again later, or pass --mode "
+            "offline and send it with 'wandb sync'."
+        )
+    return choice
+
+
+def publish(folder: Path, options: PublishOptions, choice: Choice, say: Say) -> Published:
+    """Verifies the dataset in `folder` and publishes it as an artifact.
+
+    Aliases and the table of pairs come last: of an artifact that was not sent whole nothing is to be
+    found but a run marked as failed.
+
+    Raises:
+        VerifyError: The dataset is not what its manifest says; nothing was sent.
+        StoreError: The server or the store failed; the same command can be given again.
+    """
+    known = verified(folder)
+    beside = folder.resolve().parent  # where there is room for a dataset, there is for W&B's files
+    with tracking.environment(beside / "wandb"):
+        artifact = build_artifact(folder, known, options)
+    entries = artifact.manifest.entries.values()
+    sizes = [(entry.ref is None, entry.size or 0) for entry in entries]
+    result = Published(
+        digest=manifest.digest(known),
+        artifact_digest=artifact.digest,
+        files=sum(sent for sent, _ in sizes),
+        bytes=sum(size for sent, size in sizes if sent),
+        referred_bytes=sum(size for sent, size in sizes if not sent),
+    )
+    say(f"digest      {result.digest} (shards), {result.artifact_digest} (artifact)")
+    say(f"to send     {result.files} files, {result.bytes / 1e6:,.1f} MB; "
+        f"referred to, not sent: {result.referred_bytes / 1e6:,.1f} MB")  # fmt: skip
+    if choice.mode == "off":
+        return result
+    session = tracking.open_session(
+        beside,
+        choice,
+        say,
+        project=options.project,
+        entity=options.entity,
+        name=f"publish-{options.name}",
+        job_type="publish",
+        config={"dataset": facts(known)},
+    )
+    if session is None:
+        raise StoreError("W&B could not be started. Expected a run to log to, received none (see above). Try again.")
+    return _log(session, artifact, folder, options, result, say)
+
+
+def _log(
+    session: Session, artifact: Any, folder: Path, options: PublishOptions, result: Published, say: Say
+) -> Published:
+    """Sends the artifact, or keeps it for 'wandb sync'; then logs the pairs."""
+    aliases = ["latest", *options.aliases()]
+    try:
+        if options.mode == "online" and not session.online:
+            raise StoreError("W&B could not open a run online (see above). Nothing was sent. Try again later.")
+        if session.online:
+            tracking.send_artifact(session, artifact, aliases, options.patience_s)
+            result = dataclasses.replace(
+                result, address=tracking.address_of(artifact), unchanged=_is_old(session, artifact)
+            )
+        else:
+            session.run.log_artifact(artifact, aliases=aliases)
+    except BaseException:
+        tracking.close_session(session, 1, lambda _: None)
+        raise
+    try:
+        log_pairs(session.run, folder)
+    except Exception as error:  # the dataset is published: this only shows it
+        say(f"warning: the table of pairs could not be logged: {tracking.describe(error)}")
+    complete = tracking.close_session(session, 0, say)
+    return result if complete else dataclasses.replace(result, sync=tracking.sync_command(session.folder))
+
+
+def verified(folder: Path) -> Manifest:
+    """The manifest of a dataset that is in all what it says.
+
+    Raises:
+        VerifyError: It is not, or its card is missing.
+    """
+    rows, strangers = verify(folder)
+    bad = [f"{row.shard.name}: {row.problem}" for row in rows if row.problem]
+    bad += [f"{name}: not in the manifest" for name in strangers]
+    bad += [f"{name}: missing" for name in COMPANIONS if not (folder / name).is_file()]
+    if bad:
+        raise VerifyError(
+            f"'{folder}' cannot be published. Expected a sound dataset with its card, received {'; '.join(bad[:5])}. "
+            f"Run hazegen verify {folder}, and make it again, or hazegen card {folder} where only the card is missing."
+        )
+    return manifest.load(folder)
+
+
+def build_artifact(folder: Path, known: Manifest, options: PublishOptions) -> Any:
+    """The artifact, with the digest of each file, and no file copied: 'immutable' is wandb's word for that."""
+    artifact = tracking.load_wandb().Artifact(
+        options.name,
+        type="dataset",
+        metadata=facts(known),
+        description=(folder / card.README).read_text(encoding="utf-8").split("---\n", 2)[-1].strip(),
+    )
+    names = list(COMPANIONS)
+    if options.reference is None:
+        names += [shard.name for shard in known.shards]
+    else:
+        add_references(artifact, check_reference(options.reference), folder, known.shards)
+    total = sum((folder / name).stat().st_size for name in names)
+    with tqdm(total=total, unit="B", unit_scale=True, desc="digesting", disable=None) as bar:
+        for name in names:
+            entry = artifact.add_file(str(folder / name), name=name, policy="immutable", skip_cache=True)
+            bar.update(entry.size or 0)
+    return artifact
+
+
+def facts(known: Manifest) -> dict[str, Any]:
+    """What W&B shows of a dataset and filters by: its manifest, less the list of shards."""
+    told = dataclasses.asdict(known)
+    shards = told.pop("shards")
+    return told | {
+        "dataset_digest": manifest.digest(known),
+        "shards": len(shards),
+        "bytes": sum(shard["bytes"] for shard in shards),
+    }
+
+
+def _is_old(session: Session, artifact: Any) -> bool:
+    """Whether another run made this version: W&B gives equal content no second one."""
+    try:
+        maker = artifact.logged_by()
+    except Exception:  # a line of the summary, no more
+        return False
+    return maker is not None and maker.id != session.run.id
+
+
+def log_pairs(run: Any, folder: Path) -> None:
+    """Logs a table of sampled pairs, and histograms of beta, A, visibility and mean transmission."""
+    wandb = tracking.load_wandb()
+    scalars = [
+        (
+            values["beta"][1],
+            float(np.mean(values["atmospheric_light"])),
+            values["visibility_m"],
+            values["mean_transmission"],
+        )
+        for values in preview.sample(folder, HISTOGRAM_PAIRS)
+    ]
+    names = ("beta_per_m", "atmospheric_light", "visibility_m", "mean_transmission")
+    histograms = {
+        f"pairs/{name}": wandb.Histogram(column, num_bins=32)
+        for name, column in zip(names, zip(*scalars, strict=True), strict=True)
+    }
+    columns = ["key", "scene", "clean", "transmission", "hazy", "beta_per_m", "atmospheric_light"]
+    table = wandb.Table(columns=[*columns, "visibility_m", "mean_transmission"])
+    for values in preview.choose(folder, TABLE_PAIRS):
+        pictures = {name: _picture(values, name) for name in ("clean", "transmission", "hazy")}
+        table.add_data(
+            values["key"],
+            values["scene"],
+            *(None if picture is None else wandb.Image(picture, file_type="jpg") for picture in pictures.values()),
+            values["beta"][1],
+            str([round(channel, 4) for channel in values["atmospheric_light"]]),
+            values["visibility_m"],
+            values["mean_transmission"],
+        )
+    run.log({"pairs/table": table, **histograms})
+
+
+def _picture(values: dict[str, Any], name: str) -> Any:
+    """A picture of a record, small enough for a table; None where the dataset does not store it."""
+    if name not in values:
+        return None
+    pixels = images.decode(values[name], name)
+    shown = preview.false_colors(pixels) if name == "transmission" else images.as_rgb8(pixels, name)
+    return preview.tile(shown, min(PICTURE_WIDTH, shown.shape[1]))

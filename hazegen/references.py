@@ -1,0 +1,94 @@
+"""Shards that lie in a store or a mounted folder already: an artifact points at them and nothing is sent."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tqdm import tqdm
+
+from hazegen.errors import StoreError, UsageError, VerifyError
+from hazegen.manifest import Shard
+
+SCHEMES = ("s3", "gs", "file")
+
+
+def check_reference(url: str) -> str:
+    """The URL of a folder that an artifact may point at; a plain absolute path becomes a file:// URL.
+
+    Raises:
+        UsageError: Another scheme, a relative path, or user information, which would be stored.
+    """
+    if url.startswith("/"):
+        return Path(url).as_uri()
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise UsageError(
+            "The reference holds user information. Expected a URL without it, as s3://bucket/folder, received one "
+            "with an '@' before the path (not repeated here). Give the store its credentials by its own means."
+        )
+    if parts.scheme not in SCHEMES or parts.query or parts.fragment or not (parts.netloc or parts.scheme == "file"):
+        raise UsageError(
+            "The reference cannot be used. Expected s3://bucket/folder, gs://bucket/folder or an absolute path, "
+            f"received scheme '{parts.scheme}'. Change --reference."
+        )
+    return url.rstrip("/")
+
+
+def add_references(artifact: Any, url: str, folder: Path, shards: tuple[Shard, ...]) -> None:
+    """Points `artifact` at the shards below `url`, each with the store's own checksum.
+
+    Every shard's size is held against the manifest. Its content too, where the store tells it: a mounted
+    folder by SHA-256, S3 where the ETag is an MD5 (one part, no KMS). Elsewhere `hazegen pull` finds out.
+
+    Raises:
+        UsageError: The store's library is missing.
+        StoreError: The store does not answer or refuses.
+        VerifyError: A shard is missing there or is another one.
+    """
+    for shard in tqdm(shards, unit="shard", desc="referring", disable=None):
+        target = f"{url}/{shard.name}"
+        if url.startswith("file:"):
+            path = Path(unquote(urlsplit(target).path))
+            if not path.is_file() or _digest(path, "sha256") != shard.sha256:
+                raise _other(shard, target, "no such file, or one with another SHA-256")
+        entries = _refer(artifact, target, shard)
+        if [(str(entry.path), entry.size) for entry in entries] != [(shard.name, shard.bytes)]:
+            raise _other(shard, target, f"{[(str(entry.path), entry.size) for entry in entries[:3]]}")
+        etag = str(entries[0].digest)
+        # An ETag that is plain hexadecimal is the object's MD5; others tell nothing about its content.
+        if url.startswith("s3:") and re.fullmatch("[0-9a-f]{32}", etag) and etag != _digest(folder / shard.name, "md5"):
+            raise _other(shard, target, f"the MD5 {etag}")
+
+
+def _refer(artifact: Any, target: str, shard: Shard) -> list[Any]:
+    try:
+        return list(artifact.add_reference(target, name=shard.name, checksum=True, max_objects=2))
+    except Exception as error:
+        if "requires the" in str(error) and "library" in str(error):
+            raise _missing_library(target) from error
+        raise StoreError(
+            f"The store did not tell of '{target}'. Expected its size and checksum, received "
+            f"{type(error).__name__}. Check the address, your rights and the network, and give the command again."
+        ) from error
+
+
+def _missing_library(target: str) -> UsageError:
+    scheme = urlsplit(target).scheme
+    return UsageError(
+        f"{scheme}:// needs a library that is not installed. Expected the extra '{scheme}', received an installation "
+        f"without it. Run pip install 'hazegen[{scheme}]'."
+    )
+
+
+def _other(shard: Shard, target: str, received: str) -> VerifyError:
+    return VerifyError(
+        f"The shard at '{target}' is not that of the manifest. Expected '{shard.name}' of {shard.bytes} bytes and "
+        f"SHA-256 {shard.sha256[:12]}..., received {received}. Copy the dataset there again."
+    )
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
