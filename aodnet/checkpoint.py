@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aodnet.arrays import read_npz
 from hazegen.errors import RefusedError
 
+FOLDER = "checkpoints"
 KEPT = 2
 _META = "meta"
 
@@ -76,6 +77,11 @@ def load_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
         f"There is no checkpoint to resume from. Expected one in '{folder}', received "
         f"{f'only damaged ones ({damaged})' if damaged else 'none'}. Start again without --resume, in a new folder."
     )
+
+
+def newest_path(folder: Path) -> Path:
+    """The newest checkpoint's file."""
+    return _all(folder)[-1]
 
 
 def _load(path: Path) -> Checkpoint:

@@ -1,11 +1,13 @@
 """The command `aodnet`: parses, calls one function, prints its summary."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
 
 from hazegen import config
 from hazegen.errors import RefusedError, UsageError
+from hazegen.tracking import choose_mode
 from hazegen.verbs import Verb, new_parser, run_verb
 
 DESCRIPTION = "Trains, evaluates and applies AOD-Net on datasets made by hazegen."
@@ -40,28 +42,38 @@ def _load_tensorflow() -> None:
 
 
 def _fit(argv: list[str]) -> int:
+    from aodnet import tracking
     from aodnet.config import FitConfig, FitPaths
+    from aodnet.tracking import ModelLogging, TrackingOptions
 
     parser = new_parser(
         "aodnet fit",
         "Trains AOD-Net on a dataset; on a GPU where there is one.",
         "  aodnet fit --data dataset\n"
         "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2'\n"
+        "  aodnet fit --data wandb:team/haze/rooms:latest --out runs/second --wandb online\n"
         "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2' --resume",
     )
     config.add_options(parser, FitPaths, "run")
     parser.add_argument("--config", default="default", help="config file or name [default: default]")
     config.add_options(parser, FitConfig, "settings (each stands above the config file)", from_file=True)
+    config.add_options(parser, TrackingOptions, "Weights & Biases")
+    config.add_options(parser, ModelLogging, "Weights & Biases: what is logged beside the metrics")
     given = parser.parse_args(argv)
     path = config.find_config(given.config, "training")
     settings = config.build(FitConfig, config.read_config(path, FitConfig) | config.given(given, FitConfig))
     paths = config.build(FitPaths, config.given(given, FitPaths))
+    options = config.build(TrackingOptions, config.given(given, TrackingOptions))
+    what = config.build(ModelLogging, config.given(given, ModelLogging))
+    choice = choose_mode(options.wandb or "auto")  # before any work: a key that is not valid ends it here
+    paths = dataclasses.replace(paths, data=tracking.fetch(paths.data))
     _load_tensorflow()
     from tqdm import tqdm
 
     from aodnet.fit import fit
 
-    fitted = fit(paths, settings, say=tqdm.write)
+    with tracking.logged(paths, settings, options, what, choice, tqdm.write) as callbacks:
+        fitted = fit(paths, settings, say=tqdm.write, extra=callbacks)
     best = fitted.best
     print(f"trained {fitted.epochs} epochs on {fitted.device} in {fitted.seconds:.0f} s; run folder '{fitted.run}'.")
     print(f"best epoch {best['epoch'] + 1:.0f}: PSNR {best['val_psnr_rgb']:.2f} dB, SSIM {best['val_ssim_rgb']:.4f} "
@@ -71,7 +83,9 @@ def _fit(argv: list[str]) -> int:
 
 
 def _evaluate(argv: list[str]) -> int:
+    from aodnet import tracking
     from aodnet.pairs import Source
+    from aodnet.tracking import TrackingOptions
 
     parser = new_parser(
         "aodnet evaluate",
@@ -82,8 +96,13 @@ def _evaluate(argv: list[str]) -> int:
     parser.add_argument("--model", type=Path, nargs="+", required=True, help=".weights.h5 files")
     parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="[default: runs/evaluation]")
     config.add_options(parser, Source, "pairs")
+    config.add_options(parser, TrackingOptions, "Weights & Biases")
     given = parser.parse_args(argv)
     source = config.build(Source, config.given(given, Source))
+    options = config.build(TrackingOptions, config.given(given, TrackingOptions))
+    choice = choose_mode(options.wandb or "off")
+    if source.data is not None:
+        source = dataclasses.replace(source, data=tracking.fetch(source.data))
     _load_tensorflow()
     from aodnet import weights
     from aodnet.evaluate import evaluate, format_table
@@ -93,6 +112,7 @@ def _evaluate(argv: list[str]) -> int:
     table = format_table(evaluate(models, source, given.out), source, count_pairs(source))
     (given.out / "table.md").write_text(table + "\n", encoding="utf-8")
     print(table)
+    tracking.log_evaluation(options, choice, given.out, given.model, source.data, print)
     print(f"\neach image: '{given.out}/scores.csv'; best, median and worst: '{given.out}/strip.png'.")
     return 0
 

@@ -68,7 +68,8 @@ class FitPaths:
     """Where a training run reads and writes.
 
     Attributes:
-        data: Folder of a dataset that hazegen make has finished.
+        data: Folder of a dataset that hazegen make has finished, or wandb:entity/project/name:alias, which is
+            pulled into artifacts/NAME-VERSION.
         out: Run folder [default: runs/aodnet].
         resume: Go on with the run in the run folder, exactly where its newest checkpoint is.
     """

@@ -27,7 +27,6 @@ from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import Manifest
 
 EXAMPLES = 4
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class _Run:
 
     @property
     def checkpoints(self) -> Path:
-        return self.paths.out / CHECKPOINTS
+        return self.paths.out / checkpoint.FOLDER
 
     def settings(self) -> dict[str, Any]:
         """All that decides the weights, apart from the machine."""
@@ -178,7 +177,7 @@ def _run_steps(trainer: Trainer, run: _Run, epoch: int, done: int, callbacks: ke
 def _find_start(paths: FitPaths) -> tuple[Checkpoint, list[str]]:
     """Where the run begins, and newer checkpoints that could not be read; nothing is written yet."""
     if paths.resume:
-        return checkpoint.load_newest(paths.out / CHECKPOINTS)
+        return checkpoint.load_newest(paths.out / checkpoint.FOLDER)
     if paths.out.exists() and (not paths.out.is_dir() or any(paths.out.iterdir())):
         raise RefusedError(
             f"The run folder '{paths.out}' is not empty. Expected a new folder, received one with files in it. "

@@ -1,5 +1,6 @@
 """Hazy/clean pairs to evaluate on: from a dataset, or from two folders."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Source:
     """Where the pairs of an evaluation come from.
 
     Attributes:
-        data: Folder of a dataset made by hazegen.
+        data: Folder of a dataset made by hazegen, or wandb:entity/project/name:alias.
         split: Split of that dataset.
         hazy: In place of data: folder of hazy images.
         clean: Folder of clean images; 'NAME_1.png' belongs to 'NAME.png'.
@@ -80,14 +81,29 @@ def read_pairs(source: Source) -> Iterator[Pair]:
         yield pair
 
 
+def sample_pairs(folder: Path, split: str, count: int) -> list[Pair]:
+    """At most `count` pairs, spread evenly over a split of the dataset in `folder`, always the same ones."""
+    total = sum(shard.records for shard in manifest.load(folder).shards_of(split))
+    stride = max(1, total // count) if count else total
+    spread = itertools.islice(_records_of(folder, split), 0, stride * count, stride)
+    return [_decode(record) for record in spread]
+
+
 def _from_dataset(folder: Path, split: str) -> Iterator[Pair]:
+    return map(_decode, _records_of(folder, split))
+
+
+def _records_of(folder: Path, split: str) -> Iterator[bytes]:
     shards = manifest.load(folder).shards_of(split)
     manifest.check_shards(folder, shards)
     for shard in shards:
-        for record in records.read_shard(folder / shard.name):
-            values = records.decode(record)
-            hazy, clean = (images.as_rgb8(images.decode(values[name], name), name) for name in ("hazy", "clean"))
-            yield Pair(values["key"], values["scene"], hazy, clean)
+        yield from records.read_shard(folder / shard.name)
+
+
+def _decode(record: bytes) -> Pair:
+    values = records.decode(record)
+    hazy, clean = (images.as_rgb8(images.decode(values[name], name), name) for name in ("hazy", "clean"))
+    return Pair(values["key"], values["scene"], hazy, clean)
 
 
 def _from_folders(source: Source) -> Iterator[Pair]:

@@ -203,7 +203,7 @@ def _publish_folder(folder: Path, options: publish.PublishOptions, choice: Choic
         print(f"'{folder}' is published as {done.address}.")
         print(f"next: aodnet fit --data wandb:{done.address}")
     else:
-        print(f"'{folder}' is kept for W&B and has to stay where it is until it is sent: {done.sync}")
+        print(f"'{folder}' is not sent yet, and has to stay where it is until it is.")
 
 
 def _pull(argv: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from hazegen import card, images, manifest, preview, tracking
+from hazegen import artifacts, card, images, manifest, preview, tracking
 from hazegen.errors import StoreError, UsageError, VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest
 from hazegen.references import add_references, check_reference
@@ -119,7 +120,7 @@ def publish(folder: Path, options: PublishOptions, choice: Choice, say: Say) -> 
     """
     known = verified(folder)
     beside = folder.resolve().parent  # where there is room for a dataset, there is for W&B's files
-    with tracking.environment(beside / "wandb"):
+    with tempfile.TemporaryDirectory() as scratch, tracking.environment(Path(scratch)):
         artifact = build_artifact(folder, known, options)
     entries = artifact.manifest.entries.values()
     sizes = [(entry.ref is None, entry.size or 0) for entry in entries]
@@ -155,25 +156,27 @@ def _log(
 ) -> Published:
     """Sends the artifact, or keeps it for 'wandb sync'; then logs the pairs."""
     aliases = ["latest", *options.aliases()]
+    photos = _photos(folder, options.name, artifact.metadata)
     try:
         if options.mode == "online" and not session.online:
             raise StoreError("W&B could not open a run online (see above). Nothing was sent. Try again later.")
+        artifacts.log_artifact(session, photos, ["latest"], used=True)
         if session.online:
-            tracking.send_artifact(session, artifact, aliases, options.patience_s)
+            artifacts.send_artifact(session, artifact, aliases, options.patience_s)
             result = dataclasses.replace(
-                result, address=tracking.address_of(artifact), unchanged=_is_old(session, artifact)
+                result, address=artifacts.address_of(artifact), unchanged=_is_old(session, artifact)
             )
         else:
-            session.run.log_artifact(artifact, aliases=aliases)
+            artifacts.log_artifact(session, artifact, aliases)
     except BaseException:
         tracking.close_session(session, 1, lambda _: None)
         raise
     try:
-        log_pairs(session.run, folder)
+        log_pairs(session, folder, options.name)
     except Exception as error:  # the dataset is published: this only shows it
         say(f"warning: the table of pairs could not be logged: {tracking.describe(error)}")
     complete = tracking.close_session(session, 0, say)
-    return result if complete else dataclasses.replace(result, sync=tracking.sync_command(session.folder))
+    return result if complete else dataclasses.replace(result, sync=tracking.sync_command(session))
 
 
 def verified(folder: Path) -> Manifest:
@@ -215,6 +218,15 @@ def build_artifact(folder: Path, known: Manifest, options: PublishOptions) -> An
     return artifact
 
 
+def _photos(folder: Path, name: str, told: dict[str, Any]) -> Any:
+    """What the dataset was made of, as the artifact that the publishing run has used: names and fates, no photo."""
+    about = {"about": told["about"], "inputs": told["inputs"], "reading": told["reading"]}
+    artifact = tracking.load_wandb().Artifact(f"{name}-photos", type="photos", metadata=about)
+    for file in (INPUTS, PLAN):
+        artifact.add_file(str(folder / file), name=file, policy="immutable", skip_cache=True)
+    return artifact
+
+
 def facts(known: Manifest) -> dict[str, Any]:
     """What W&B shows of a dataset and filters by: its manifest, less the list of shards."""
     told = dataclasses.asdict(known)
@@ -235,7 +247,7 @@ def _is_old(session: Session, artifact: Any) -> bool:
     return maker is not None and maker.id != session.run.id
 
 
-def log_pairs(run: Any, folder: Path) -> None:
+def log_pairs(session: Session, folder: Path, name: str) -> None:
     """Logs a table of sampled pairs, and histograms of beta, A, visibility and mean transmission."""
     wandb = tracking.load_wandb()
     scalars = [
@@ -265,7 +277,10 @@ def log_pairs(run: Any, folder: Path) -> None:
             values["visibility_m"],
             values["mean_transmission"],
         )
-    run.log({"pairs/table": table, **histograms})
+    artifact = wandb.Artifact(f"{name}-pairs", type="pairs")
+    artifact.add(table, "pairs")
+    artifacts.log_artifact(session, artifact, ["latest"])
+    session.run.log({"pairs/preview": wandb.Image(str(folder / card.PREVIEW)), **histograms})
 
 
 def _picture(values: dict[str, Any], name: str) -> Any:

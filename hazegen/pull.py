@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
-from hazegen import card, manifest, shards, tracking
+from hazegen import artifacts, card, manifest, shards, tracking
 from hazegen.errors import RefusedError, StoreError, UsageError, VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest, Shard
 from hazegen.references import SCHEMES
@@ -76,7 +76,7 @@ def pull(source: str, out: Path | None = None) -> Pulled:
         raise _unanswered(choice.reason)
     with tracking.api_session() as wandb:
         artifact = _find(wandb, source)
-        address = tracking.address_of(artifact)
+        address = artifacts.address_of(artifact)
         folder = Path("artifacts", address.rpartition("/")[2].replace(":", "-")) if out is None else out
         _claim(folder, address, str(artifact.digest))
         entries = {str(path): artifact.get_entry(path) for path in artifact.manifest.entries}

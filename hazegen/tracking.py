@@ -2,25 +2,24 @@
 
 wandb is told to collect nothing about the machine: no command line, no environment, no paths, no
 source code, no console output, no crash reports. What is sent is what `config`, metrics and artifacts
-say. Its staging and cache folders lie beside the run, so that no home directory fills up.
+say. Its staging folder lies beside the run, so that no home directory fills up, and paths in artifacts
+are relative to that place, for wandb sends them too.
 """
 
 import os
 import re
 import shlex
+import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
-from hazegen.errors import StoreError, UsageError
+from hazegen.errors import UsageError
 
 Mode = Literal["auto", "online", "offline", "off"]
 Say = Callable[[str], object]
@@ -28,10 +27,8 @@ Say = Callable[[str], object]
 # How long the end of a run waits for its last uploads, and any single question to the server [s].
 FINISH_S = 60.0
 ANSWER_S = 5
-POLL_S = 0.5
 
 _KEY_HELP = "Log in with 'wandb login', or set WANDB_API_KEY; or choose offline, and sync later."
-_UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,19 @@ class Session:
     Attributes:
         run: The wandb run.
         online: Whether it is sent while it is made.
+        root: Folder that it was opened in; paths in artifacts are relative to it.
         folder: Folder of its transaction file: what 'wandb sync' takes.
+        data: Folder of the staged files, of this session alone: an unsent run needs its own ones.
+        artifacts: Those that were logged.
     """
 
     run: Any
     online: bool
+    root: Path
     folder: Path
+    data: Path
     _cleanup: ExitStack = field(repr=False)
+    artifacts: list[Any] = field(default_factory=list, repr=False)
 
 
 def load_wandb() -> Any:
@@ -71,7 +74,7 @@ def load_wandb() -> Any:
 def environment(folder: Path) -> Iterator[None]:
     """wandb's settings for the time of a session: quiet, and with its own files in `folder`."""
     ours = {
-        "WANDB_DATA_DIR": str(folder / "data"),
+        "WANDB_DATA_DIR": str(folder / "staging"),
         "WANDB_CACHE_DIR": str(folder / "cache"),
         "WANDB_SILENT": "true",
     }
@@ -142,8 +145,8 @@ def api_session() -> Iterator[Any]:
             _teardown()
 
 
-def open_session(folder: Path, choice: Choice, say: Say, *, finish_s: float = FINISH_S, **facts: Any) -> Session | None:
-    """Opens a run below `folder`/wandb; offline, with a warning, where online fails.
+def open_session(root: Path, choice: Choice, say: Say, *, finish_s: float = FINISH_S, **facts: Any) -> Session | None:
+    """Opens a run below `root`/wandb; offline, with a warning, where online fails.
 
     Args:
         finish_s: How long its end may wait for uploads [s].
@@ -155,24 +158,29 @@ def open_session(folder: Path, choice: Choice, say: Say, *, finish_s: float = FI
     if choice.mode == "off":
         return None
     cleanup = ExitStack()
-    cleanup.enter_context(environment(folder / "wandb"))
+    root.mkdir(parents=True, exist_ok=True)
+    root = root.resolve()
+    (root / "wandb").mkdir(exist_ok=True)
+    data = Path(tempfile.mkdtemp(prefix="data-", dir=root / "wandb"))
+    cleanup.enter_context(environment(data))
     for mode in ("online", "offline") if choice.mode == "online" else ("offline",):
         try:
-            run = _init(folder, mode, finish_s, facts)
+            run = _init(root, mode, finish_s, facts)
         except Exception as error:  # logging alone has failed, whatever it was
             say(f"warning: W&B could not start {mode}: {describe(error)}")
             _teardown()
             continue
-        return Session(run, mode == "online", Path(run.settings.sync_dir), cleanup)
+        return Session(run, mode == "online", root, Path(run.settings.sync_dir), data, cleanup)
     cleanup.close()
+    shutil.rmtree(data, ignore_errors=True)
     return None
 
 
-def _init(folder: Path, mode: str, finish_s: float, facts: dict[str, Any]) -> Any:
+def _init(root: Path, mode: str, finish_s: float, facts: dict[str, Any]) -> Any:
     wandb = load_wandb()
     settings = wandb.Settings(
         mode=mode,
-        root_dir=os.environ.get("WANDB_DIR", str(folder)),
+        root_dir=os.environ.get("WANDB_DIR", str(root)),
         silent=True,
         console="off",
         # What would name the machine, its user, or the command line.
@@ -193,119 +201,75 @@ def _init(folder: Path, mode: str, finish_s: float, facts: dict[str, Any]) -> An
     if mode == "offline":
         # Offline, a run cannot be continued: its parts would overwrite each other when they are sent.
         facts = {name: value for name, value in facts.items() if name not in ("id", "resume")}
-    folder.mkdir(parents=True, exist_ok=True)
-    return wandb.init(settings=settings, **facts)
+    with chdir(root):  # of wandb's own process, which starts here and opens the artifacts' files
+        return wandb.init(settings=settings, **facts)
 
 
-def send_artifact(session: Session, artifact: Any, aliases: list[str], patience_s: float) -> None:
-    """Sends an artifact and waits until the server has it whole.
-
-    Args:
-        patience_s: Give up when nothing moved for so long [s].
-
-    Raises:
-        StoreError: The server refused it, or nothing moved.
-    """
-    session.run.log_artifact(artifact, aliases=aliases)
-    problems: list[Exception] = []
-
-    def wait() -> None:
-        try:
-            artifact.wait()
-        except Exception as error:  # reported below, whatever it was
-            problems.append(error)
-
-    waiter = threading.Thread(target=wait, daemon=True)
-    waiter.start()
-    sizes: dict[str, int] = {
-        str(entry.path): entry.size or 0 for entry in artifact.manifest.entries.values() if entry.ref is None
-    }
-    begun: dict[str, float] = {}
-    moved = time.monotonic()
-    total = sum(sizes.values())
-    with tqdm(total=total, unit="B", unit_scale=True, desc="sending", disable=None) as bar:
-        while waiter.is_alive():
-            waiter.join(POLL_S)
-            sent = int(_sent_bytes(session.run, sizes, begun))
-            if sent > bar.n:
-                moved = time.monotonic()
-                bar.update(sent - bar.n)
-            if time.monotonic() - moved > patience_s:
-                raise _not_sent(f"nothing moved for {patience_s:.0f} s")
-        if problems:
-            raise _not_sent(describe(problems[0])) from problems[0]
-        bar.update(total - bar.n)
-
-
-def address_of(artifact: Any) -> str:
-    """entity/project/name:version of an artifact, whatever alias it was asked for by."""
-    return f"{artifact.entity}/{artifact.project}/{str(artifact.name).partition(':')[0]}:{artifact.version}"
-
-
-def _not_sent(received: str) -> StoreError:
-    return StoreError(
-        f"W&B did not take the artifact. Expected all of it on the server, received: {received}. No version of it was "
-        "made and the dataset is as it was; give the same command again."
-    )
-
-
-def _sent_bytes(run: Any, sizes: dict[str, int], begun: dict[str, float]) -> float:
-    """Bytes of an artifact's files that are sent, as wandb's own progress display knows them.
-
-    There is no public way to ask. Should this one go, the bar stands still and fills at the end.
-
-    Args:
-        begun: What was known at the last look, for each file whose sending has begun; brought up to date.
-    """
-    try:
-        from wandb.proto import wandb_internal_pb2
-
-        pb: Any = wandb_internal_pb2
-        request = pb.Record(request=pb.Request(operations=pb.OperationStatsRequest()))
-        answer = run._interface._deliver(request).wait_or(timeout=POLL_S)
-        operations = answer.response.operations_response.operation_stats.operations
-    except Exception:  # a progress bar is not worth more
-        return sum(begun.values())
-    now = {task.desc: task.progress.partition("/")[0] for one in operations for task in one.subtasks}
-    for name in begun.keys() - now.keys():
-        begun[name] = sizes[name]
-    for name in now.keys() & sizes.keys():
-        number, unit = re.match(r"([\d.]*)(.*)", now[name]).groups()  # type: ignore[union-attr]
-        begun[name] = min(float(number or 0) * _UNITS.get(unit, 0), sizes[name])
-    return sum(begun.values())
-
-
-def close_session(session: Session, exit_code: int, say: Say) -> bool:
+def close_session(session: Session, exit_code: int, say: Say, finish_s: float = FINISH_S) -> bool:
     """Ends a run, and says where it is or how to send what was not sent.
 
     Returns:
         Whether all of it is on the server.
     """
-    sent = session.online
-    url = session.run.url
+    url, problem = session.run.url, ""
+    until = time.monotonic() + finish_s
+    try:
+        # Only waiting tells that an artifact has failed; the end of the run says nothing of it.
+        for artifact in session.artifacts if session.online else ():
+            artifact.wait(timeout=max(1, round(until - time.monotonic())))
+    except Exception as error:  # logging alone has failed, whatever it was
+        problem = describe(error)
     try:
         session.run.finish(exit_code=exit_code)
-    except Exception as error:  # logging alone has failed, whatever it was
-        say(f"warning: W&B did not take all of the run: {describe(error)}")
-        sent = False
+    except Exception as error:  # likewise
+        problem = problem or describe(error)
     _teardown()
     session._cleanup.close()
-    if sent:
+    problem = problem or (_logged_error(session.folder) if session.online else "")
+    _tidy(session)
+    if session.online and not problem:
+        shutil.rmtree(session.data, ignore_errors=True)
         say(f"W&B: {url}")
-    else:
-        say(f"W&B: the run is kept in '{session.folder}'; send it later: {sync_command(session.folder)}")
-    return sent
+        return True
+    if problem:
+        say(f"warning: W&B did not take all of the run: {problem}")
+    say(f"W&B: the run is kept in '{shown(session.folder)}'; send it later: {sync_command(session)}")
+    return False
 
 
-def sync_command(folder: Path) -> str:
-    """The command that sends a run that was kept."""
-    return f"wandb sync {shlex.quote(os.path.relpath(folder))}"
+def _logged_error(folder: Path) -> str:
+    """The first error in the log of wandb's own process, which ends a run in silence when a server refuses it."""
+    try:
+        lines = (folder / "logs" / "debug-internal.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((describe(line) for line in lines if '"level":"ERROR"' in line), "")
 
 
-def describe(error: Exception) -> str:
-    """Class and first line of an error, without addresses: signed ones are secrets."""
-    text = re.sub(r"\w+://\S+", "<address>", str(error).strip())
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"
+def _tidy(session: Session) -> None:
+    """Takes out of wandb's logs where they lie, and removes the cache, which served this session alone."""
+    for path in session.folder.glob("logs/*.log"):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        path.write_text(text.replace(str(session.root), ".").replace(str(Path.home()), "~"), encoding="utf-8")
+    shutil.rmtree(session.data / "cache", ignore_errors=True)
+
+
+def sync_command(session: Session) -> str:
+    """The command that sends a run that was kept; paths in it are relative to where it was opened."""
+    folder = os.path.relpath(session.folder, session.root)
+    place = os.path.relpath(session.root)
+    return f"{'' if place == '.' else f'cd {shlex.quote(place)} && '}wandb sync {shlex.quote(folder)}"
+
+
+def shown(path: Path) -> str:
+    """A path as a user of this working folder would write it."""
+    return os.path.relpath(path)
+
+
+def describe(error: Exception | str) -> str:
+    """First line of an error without addresses: signed ones are secrets."""
+    text = re.sub(r"\w+://\S+", "<address>", str(error).strip()) or "no reason given"
+    return text.splitlines()[0] if isinstance(error, str) else f"{type(error).__name__}: {text.splitlines()[0]}"
 
 
 def _teardown() -> None:

@@ -20,7 +20,7 @@ PURE |= {"hazegen.scenery", *(name for name in MODULES if name.startswith("hazeg
 FAST = {"hazegen.render", "hazegen.camera"}  # these two alone may use cv2 and numba too
 PRINTERS = {"hazegen.cli", "aodnet.cli", "hazegen.verbs"}
 ONLY_IN = {
-    "wandb": {"hazegen.tracking", "aodnet.callbacks"},
+    "wandb": {"hazegen.tracking", "hazegen.artifacts", "aodnet.callbacks"},
     "gradio": {"aodnet.demo"},
     "torch": set(),
 }

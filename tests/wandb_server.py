@@ -249,6 +249,7 @@ class Backend:
         self._storage = storage
         self._url = url
         self._lock = threading.RLock()
+        self._client_ids: dict[str, str] = {}  # what a client calls an artifact before it is here
         self._operations: dict[str, Callable[[Fields], Fields]] = {
             "Viewer": self._viewer,
             "GetViewer": self._viewer,
@@ -279,6 +280,9 @@ class Backend:
             "ArtifactMembershipFiles": self._membership_files,
             "RunInputArtifacts": self._input_artifacts,
             "RunOutputArtifacts": self._output_artifacts,
+            "ClientIDMapping": lambda inputs: {
+                "clientIDMapping": {"serverID": self._client_ids.get(inputs["clientID"])}
+            },
             "UpsertSweep": self._upsert_sweep,
             "SweepWithRuns": self._find_sweep,
             "CreateAgent": self._create_agent,
@@ -579,8 +583,12 @@ class Backend:
                 project=inputs["projectName"],
             )
             self.artifacts.append(artifact)
+        self._client_ids[inputs.get("clientID", "")] = artifact.id
         sequence = self._collection_node(artifact) | {"latestArtifact": {"id": latest.id} if latest else None}
         return {"createArtifact": {"artifact": {**self._artifact_node(artifact), "artifactSequence": sequence}}}
+
+    def _map_client_id(self, inputs: Fields) -> Fields:
+        return {"clientIDMapping": {"serverID": self._client_ids.get(inputs["clientID"])}}
 
     def _create_manifest(self, inputs: Fields) -> Fields:
         artifact = self._artifact(inputs["artifactID"])

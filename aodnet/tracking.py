@@ -1,0 +1,201 @@
+"""What of a training run or an evaluation goes to Weights & Biases, and never in its way."""
+
+import csv
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from aodnet.config import FitConfig, FitPaths
+from hazegen import artifacts, manifest, pull
+from hazegen import tracking as sessions
+from hazegen.errors import UsageError
+from hazegen.tracking import Choice
+
+RUN_FILE = "wandb.json"
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """Where a run is logged at W&B.
+
+    Attributes:
+        wandb: online sends; offline keeps all beside the run for 'wandb sync'; auto is online with a key
+            and a server that answers, else offline; off logs nothing [default: auto for fit, off for evaluate].
+        wandb_project: Project.
+        wandb_entity: User or team [default: the key's own].
+        wandb_name: Name of the W&B run [default: that of the run folder].
+        wandb_group: Group of the W&B run.
+        wandb_tags: Tags, with commas between them.
+    """
+
+    wandb: Literal["auto", "online", "offline", "off"] | None = None
+    wandb_project: str = "aodnet"
+    wandb_entity: str | None = None
+    wandb_name: str | None = None
+    wandb_group: str | None = None
+    wandb_tags: str = ""
+
+    def facts(self, job_type: str, default_name: str, config: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of hazegen.tracking.open_session."""
+        return {
+            "project": self.wandb_project,
+            "entity": self.wandb_entity,
+            "name": self.wandb_name or default_name,
+            "group": self.wandb_group,
+            "tags": [tag.strip() for tag in self.wandb_tags.split(",") if tag.strip()],
+            "job_type": job_type,
+            "config": config,
+        }
+
+
+@dataclass(frozen=True)
+class ModelLogging:
+    """What of a training run is logged beside its metrics.
+
+    Attributes:
+        wandb_models: Models that are logged as artifacts: each best one, each epoch's, each checkpoint's
+            (every --checkpoint-steps steps and each epoch), or none.
+        wandb_whole: Log the optimizer's state beside the weights, so that the run can go on from it.
+        wandb_pictures: Validation pictures in the tables.
+    """
+
+    wandb_models: Literal["best", "epoch", "checkpoint", "none"] = "best"
+    wandb_whole: bool = False
+    wandb_pictures: int = 8
+
+    def __post_init__(self) -> None:
+        if self.wandb_pictures < 0:
+            raise UsageError(
+                f"--wandb-pictures is out of range. Expected 0 or more, received {self.wandb_pictures}. Change it."
+            )
+
+
+@contextmanager
+def logged(
+    paths: FitPaths, config: FitConfig, options: TrackingOptions, what: ModelLogging, choice: Choice, say: sessions.Say
+) -> Iterator[tuple[Any, ...]]:
+    """The callbacks that log a training run; the W&B run ends with the block, whichever way it ends."""
+    if choice.mode == "off":
+        yield ()
+        return
+    sessions.load_wandb()
+    from aodnet.callbacks import WandbRun
+
+    callback = WandbRun(paths, config, options, what, choice, say)
+    exit_code = 1
+    try:
+        yield (callback,)
+        exit_code = 0
+    finally:
+        callback.close(exit_code)
+
+
+def log_evaluation(
+    options: TrackingOptions, choice: Choice, out: Path, models: list[Path], data: Path | None, say: sessions.Say
+) -> None:
+    """Logs what `aodnet evaluate` has left in `out`: each method's means, the table of scores, the strip.
+
+    Raises nothing: the evaluation is done, and only its logging may fail, with a warning.
+    """
+    config: dict[str, Any] = {"code": code_facts(), "models": {str(path.name): _sha256(path) for path in models}}
+    runs = {run["id"] for path in models if (run := read_run(path.parent))}
+    if data is not None:
+        config["dataset"] = dataset_facts(data)
+    facts = options.facts("evaluate", out.resolve().name, config)
+    facts["group"] = facts["group"] or (min(runs) if len(runs) == 1 else None)
+    session = sessions.open_session(out, choice, say, **facts)
+    if session is None:
+        return
+    try:
+        _log_scores(session, out)
+        if session.online and data is not None and config["dataset"]["artifact"]:
+            session.run.use_artifact(config["dataset"]["artifact"])
+    except Exception as error:  # logging alone has failed, whatever it was
+        say(f"warning: W&B: the evaluation could not be logged: {sessions.describe(error)}")
+    sessions.close_session(session, 0, say)
+
+
+def _log_scores(session: sessions.Session, out: Path) -> None:
+    wandb = sessions.load_wandb()
+    summary = json.loads((out / "summary.json").read_bytes())
+    for method, row in summary["methods"].items():
+        session.run.summary.update({f"{method}/{metric}": cell["mean"] for metric, cell in row.items()})
+    with (out / "scores.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        names, *rows = csv.reader(file)
+    table = wandb.Table(columns=names, data=[[*row[:3], *map(float, row[3:])] for row in rows])
+    artifact = wandb.Artifact(f"run-{session.run.id}-evaluation", type="evaluation")
+    artifact.add(table, "scores")
+    for name in ("summary.json", "table.md", "strip.png"):
+        artifact.add_file(str(out / name), skip_cache=True)
+    artifacts.log_artifact(session, artifact, ["latest"])
+    session.run.log({"strip": wandb.Image(str(out / "strip.png"))})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Id and mode of the W&B run that a run folder was logged to; empty where there is none."""
+    try:
+        said = json.loads((folder / RUN_FILE).read_bytes())
+        return {"id": str(said["id"]), "online": bool(said["online"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def write_run(folder: Path, session: sessions.Session) -> None:
+    """Keeps the id of a run, for one that resumes it and for evaluations of its models."""
+    said = json.dumps({"id": session.run.id, "online": session.online})
+    (folder / RUN_FILE).write_text(f"{said}\n", encoding="utf-8")
+
+
+def fetch(data: Path) -> Path:
+    """The folder of a dataset; one that is named by wandb:entity/project/name:alias is pulled first.
+
+    Raises:
+        UsageError, RefusedError, StoreError, VerifyError: As hazegen.pull says.
+    """
+    return pull.pull(str(data)).folder if str(data).startswith(pull.PREFIX) else data
+
+
+def dataset_facts(folder: Path) -> dict[str, Any]:
+    """What a run's config keeps of its dataset: enough to find it again, published or not."""
+    known = manifest.load(folder)
+    return {
+        "digest": manifest.digest(known),
+        "recipe": known.recipe,
+        "seed": known.seed,
+        "splits": known.splits,
+        "artifact": pull.read_source(folder).get("artifact"),
+    }
+
+
+def code_facts() -> dict[str, Any]:
+    """Versions of the code and of what it stands on; the commit where it runs from a checkout."""
+    packages = ("hazegen", "tensorflow", "keras", "numpy", "opencv-python-headless")
+    return {
+        "commit": _commit(Path(__file__).parent),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of a checkout, with '+' where files differ from it; None outside of one."""
+    try:
+        told = [
+            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10)
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told[0].stdout.strip() + ("+" if told[1].stdout.strip() else "")
