@@ -34,7 +34,7 @@ def main() -> None:
     )  # fmt: skip
     hazegen("verify", out / "dataset")
     hazegen("preview", out / "dataset", "--out", out / "preview.png", "--split", "test")
-    aodnet("fit", "--data", out / "dataset", "--out", out / "run", "--config", given.config)
+    aodnet("fit", "--data", out / "dataset", "--out", out / "run", "--config", given.config, "--wandb", "off")
     published = data / "weights_aodnet" / "aod_official_weights.npz"
     for layout in ("caffe", "torch"):
         aodnet("import-weights", published, "--layout", layout, "--out", out / f"{layout}.weights.h5")

@@ -280,9 +280,7 @@ class Backend:
             "ArtifactMembershipFiles": self._membership_files,
             "RunInputArtifacts": self._input_artifacts,
             "RunOutputArtifacts": self._output_artifacts,
-            "ClientIDMapping": lambda inputs: {
-                "clientIDMapping": {"serverID": self._client_ids.get(inputs["clientID"])}
-            },
+            "ClientIDMapping": self._map_client_id,
             "UpsertSweep": self._upsert_sweep,
             "SweepWithRuns": self._find_sweep,
             "CreateAgent": self._create_agent,
