@@ -23,7 +23,7 @@ demo: .venv/installed
 		--recipe outdoor-visibility --recipe.visibility-m 'log-uniform(20, 400)'
 	$(BIN)/hazegen verify $(DEMO)/dataset
 	$(BIN)/hazegen preview $(DEMO)/dataset --out $(DEMO)/preview.png
-	$(BIN)/aodnet fit --data $(DEMO)/dataset --out $(DEMO)/run --config demo
+	$(BIN)/aodnet fit --data $(DEMO)/dataset --out $(DEMO)/run --config demo --wandb offline
 	$(BIN)/aodnet evaluate --model $(DEMO)/run/best.weights.h5 --data $(DEMO)/dataset --out $(DEMO)/evaluation
 	@echo
 	@echo "Look at:"

@@ -4,15 +4,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hazegen import config, publish
+from hazegen import config
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.manifest import SPLITS, About
 from hazegen.recipe import Recipe
-from hazegen.tracking import Choice
 from hazegen.verbs import Verb, new_parser, run_verb
 
 if TYPE_CHECKING:
     from hazegen.planning import MakeOptions
+    from hazegen.publish import PublishOptions
+    from hazegen.tracking import Choice
 
 DESCRIPTION = "Turns clean photos and depth maps into physically right hazy/clean pairs in TFRecords."
 
@@ -55,6 +56,7 @@ def _samples(argv: list[str]) -> int:
 
 
 def _make(argv: list[str]) -> int:
+    from hazegen import publish
     from hazegen.planning import MakeOptions
 
     parser = new_parser(
@@ -175,6 +177,8 @@ def _verify(argv: list[str]) -> int:
 
 
 def _publish(argv: list[str]) -> int:
+    from hazegen import publish
+
     parser = new_parser(
         "hazegen publish",
         "Verifies a dataset and publishes it as a W&B artifact: equal content gives no new version.",
@@ -190,10 +194,12 @@ def _publish(argv: list[str]) -> int:
     return 0
 
 
-def _publish_folder(folder: Path, options: publish.PublishOptions, choice: Choice) -> None:
+def _publish_folder(folder: Path, options: "PublishOptions", choice: "Choice") -> None:
+    from hazegen.publish import publish
+
     if choice.mode != "off":
         print(f"W&B {choice.mode}: {choice.reason}.")
-    done = publish.publish(folder, options, choice, print)
+    done = publish(folder, options, choice, print)
     if choice.mode == "off":
         print("Nothing was sent; the same command without --mode dry-run publishes it.")
     elif done.address and done.unchanged:
