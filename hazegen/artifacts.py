@@ -9,27 +9,24 @@ from typing import Any
 from tqdm import tqdm
 
 from hazegen.errors import StoreError
-from hazegen.tracking import Session, describe
+from hazegen.tracking import Session, describe, stop_sending
 
 POLL_S = 0.5
 _UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
 def log_artifact(session: Session, artifact: Any, aliases: list[str], *, used: bool = False) -> None:
-    """Logs an artifact, the paths of its files made relative: wandb sends them with the manifest.
+    """Logs an artifact, asks the server nothing, and keeps it in the transaction file, so that 'wandb sync' has it.
+
+    wandb's public way, online, first asks for the artifact's type, which blocks the work while the server is
+    silent, and then writes nothing to the transaction file: what an outage takes is lost.
 
     Args:
-        used: The run has read it and not made it. wandb's public way to say so asks the server at once; the
-            same request, kept in the transaction file, is understood by 'wandb sync' too.
+        used: The run has read it and not made it.
     """
-    for entry in artifact.manifest.entries.values():
-        if entry.local_path is not None:
-            entry.local_path = os.path.relpath(entry.local_path, session.root)
-    if used:
-        session.run._log_artifact(artifact, aliases=aliases, is_user_created=True, use_after_commit=True)
-    else:
-        session.run.log_artifact(artifact, aliases=aliases)
-    session.artifacts.append(artifact)
+    _hide_folders(session, artifact)
+    artifact.finalize()
+    session.run._interface.publish_artifact(session.run, artifact, aliases, is_user_created=used, use_after_commit=used)
 
 
 def send_artifact(session: Session, artifact: Any, aliases: list[str], patience_s: float) -> None:
@@ -41,35 +38,57 @@ def send_artifact(session: Session, artifact: Any, aliases: list[str], patience_
     Raises:
         StoreError: The server refused it, or nothing moved.
     """
-    log_artifact(session, artifact, aliases)
+    _hide_folders(session, artifact)
     problems: list[Exception] = []
 
-    def wait() -> None:
+    def send() -> None:
         try:
+            session.run.log_artifact(artifact, aliases=aliases)
             artifact.wait()
         except Exception as error:  # reported below, whatever it was
             problems.append(error)
 
-    waiter = threading.Thread(target=wait, daemon=True)
-    waiter.start()
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
     sizes: dict[str, int] = {
         str(entry.path): entry.size or 0 for entry in artifact.manifest.entries.values() if entry.ref is None
     }
     begun: dict[str, float] = {}
-    moved = time.monotonic()
+    moved, most = time.monotonic(), 0
     total = sum(sizes.values())
     with tqdm(total=total, unit="B", unit_scale=True, desc="sending", disable=None) as bar:
-        while waiter.is_alive():
-            waiter.join(POLL_S)
+        while sender.is_alive():
+            sender.join(POLL_S)
             sent = int(_sent_bytes(session.run, sizes, begun))
-            if sent > bar.n:
-                moved = time.monotonic()
-                bar.update(sent - bar.n)
+            if sent > most:  # a bar that is not shown does not count
+                bar.update(sent - most)
+                moved, most = time.monotonic(), sent
             if time.monotonic() - moved > patience_s:
+                stop_sending()  # nor may it arrive after this was said to have failed
                 raise _not_sent(f"nothing moved for {patience_s:.0f} s")
-        if problems:
+        if problems and not _is_there(session, artifact):
             raise _not_sent(describe(problems[0])) from problems[0]
-        bar.update(total - bar.n)
+        bar.update(total - most)
+
+
+def _is_there(session: Session, artifact: Any) -> bool:
+    """Whether the server has an artifact although its sending failed: the answer to the commit can be lost."""
+    run = session.run
+    try:
+        known = run._public_api().artifact(f"{run.entity}/{run.project}/{artifact.name}:latest", type=artifact.type)
+        if known.digest == artifact.digest:
+            artifact._populate_after_save(known.id)
+            return True
+    except Exception:  # not there, or there is no answer to this either
+        return False
+    return False
+
+
+def _hide_folders(session: Session, artifact: Any) -> None:
+    """Makes the paths of an artifact's files relative: wandb sends them with the manifest."""
+    for entry in artifact.manifest.entries.values():
+        if entry.local_path is not None:
+            entry.local_path = os.path.relpath(entry.local_path, session.root)
 
 
 def address_of(artifact: Any) -> str:
@@ -80,7 +99,8 @@ def address_of(artifact: Any) -> str:
 def _not_sent(received: str) -> StoreError:
     return StoreError(
         f"W&B did not take the artifact. Expected all of it on the server, received: {received}. No version of it was "
-        "made and the dataset is as it was; give the same command again."
+        "made and the dataset is as it was (should only the very last answer be lost, W&B has it whole); give the same "
+        "command again."
     )
 
 

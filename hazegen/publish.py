@@ -19,6 +19,7 @@ from hazegen.verify import verify
 
 # What W&B takes as the name of an artifact or an alias, less what a shell or a file system would trip over.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_PROJECT = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
 # What is sent beside the shards. Nothing else that lies in the folder is.
 COMPANIONS = (MANIFEST, INPUTS, PLAN, *card.FILES)
 TABLE_PAIRS = 32
@@ -51,12 +52,19 @@ class PublishOptions:
     patience_s: float = 300.0
 
     def __post_init__(self) -> None:
-        for option, text in (("name", self.name), *(("alias", alias) for alias in self.aliases())):
+        names = [("name", self.name), *(("alias", alias) for alias in self.aliases())]
+        names += [("entity", self.entity)] if self.entity is not None else []
+        for option, text in names:
             if not _NAME.fullmatch(text) or (option == "alias" and re.fullmatch(r"latest|v\d+", text)):
                 raise UsageError(
                     f"--{option} cannot be used. Expected letters, digits, '_', '-' and '.', and no alias that W&B "
                     f"gives itself (latest, v0, v1 ...), received {text!r}. Change --{option}."
                 )
+        if not _PROJECT.fullmatch(self.project):
+            raise UsageError(
+                "--project cannot be used. Expected 1 to 128 characters without any of / \\ # ? % :, received "
+                f"{self.project!r}. Change --project."
+            )
         if self.reference is not None:
             check_reference(self.reference)
         if not self.patience_s > 0.0:
@@ -119,7 +127,8 @@ def publish(folder: Path, options: PublishOptions, choice: Choice, say: Say) -> 
         StoreError: The server or the store failed; the same command can be given again.
     """
     known = verified(folder)
-    beside = folder.resolve().parent  # where there is room for a dataset, there is for W&B's files
+    folder = folder.resolve()  # the artifact's paths are relative to it, and name nothing that leads here
+    beside = folder.parent  # where there is room for a dataset, there is for W&B's files
     with tempfile.TemporaryDirectory() as scratch, tracking.environment(Path(scratch)):
         artifact = build_artifact(folder, known, options)
     entries = artifact.manifest.entries.values()

@@ -1,30 +1,39 @@
 """hazegen pull: a published dataset from W&B, each file verified before it gets its name."""
 
+import base64
 import hashlib
 import json
 import re
 import shutil
+import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+import requests
 from tqdm import tqdm
 
 from hazegen import artifacts, card, manifest, shards, tracking
 from hazegen.errors import RefusedError, StoreError, UsageError, VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest, Shard
-from hazegen.references import SCHEMES
+from hazegen.references import SCHEMES, fetch_reference, is_reference
 
 PREFIX = "wandb:"
 # Where a pulled dataset came from; kept beside it, so that a run on it can name its source.
 SOURCE = "source.json"
 WORK = ".pull"
 TRIES = 3
+PAUSE_S = 1.0
+# How long a server may be silent: until it answers, and in the middle of a file [s].
+SILENCE_S = (5.0, 60.0)
+# How long wandb may take to tell of an artifact and its files: of very many, a list of gigabytes [s].
+LIST_S = 300.0
 AT_ONCE = 4
+CHUNK = 1 << 20
+SUFFIX = ".tfrecord"
 # A manifest of 4 million shards takes less.
 LARGEST_TEXT = 1 << 30
 
@@ -51,11 +60,28 @@ class Pulled:
     left_out: int
 
 
+@dataclass(frozen=True)
+class _Transfer:
+    """An artifact on its way into a folder.
+
+    Attributes:
+        entries: What W&B lists of it, by name.
+    """
+
+    artifact: Any
+    entries: dict[str, Any]
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        return self.folder / WORK
+
+
 def pull(source: str, out: Path | None = None) -> Pulled:
     """Fetches the dataset that `source` (wandb:entity/project/name:alias) names; goes on where it was left.
 
-    Only names of the manifest, which are plain, and of a dataset's own companions become files here. A
-    file gets its name when its SHA-256 is that of the manifest, and the manifest comes last.
+    Only the manifest's shards, whose names are plain, and a dataset's own companions become files here. A
+    file gets its name when it is whole by its digest, and the manifest comes last.
 
     Args:
         out: Folder for the dataset [default: artifacts/NAME-VERSION].
@@ -76,25 +102,25 @@ def pull(source: str, out: Path | None = None) -> Pulled:
         raise _unanswered(choice.reason)
     with tracking.api_session() as wandb:
         artifact = _find(wandb, source)
+        entries = _list_files(artifact)
         address = artifacts.address_of(artifact)
         folder = Path("artifacts", address.rpartition("/")[2].replace(":", "-")) if out is None else out
         _claim(folder, address, str(artifact.digest))
-        entries = {str(path): artifact.get_entry(path) for path in artifact.manifest.entries}
-        with tracking.environment(folder / WORK):
-            return _fetch_dataset(entries, folder, address)
+        transfer = _Transfer(artifact, entries, folder)
+        with tracking.environment(transfer.work):
+            return _fetch_dataset(transfer, address)
 
 
 def _find(wandb: Any, source: str) -> Any:
     try:
-        artifact = wandb.Api().artifact(source.removeprefix(PREFIX))
-    except (ValueError, wandb.errors.CommError) as error:
-        if "not found" in str(error).lower() or "could not find" in str(error).lower():
+        artifact = _answer(lambda: wandb.Api().artifact(source.removeprefix(PREFIX)))
+    except Exception as error:
+        known_error = isinstance(error, ValueError | wandb.errors.CommError)
+        if known_error and re.search("(?i)not found|could not find", str(error)):
             raise UsageError(
                 f"There is no such artifact. Expected one that W&B knows and the key may read, received '{source}'. "
                 "Check entity, project, name and alias."
             ) from error
-        raise _unanswered(tracking.describe(error)) from error
-    except Exception as error:
         raise _unanswered(tracking.describe(error)) from error
     if artifact.type != "dataset":
         raise RefusedError(
@@ -102,6 +128,32 @@ def _find(wandb: Any, source: str) -> Any:
             "Name one that hazegen publish made."
         )
     return artifact
+
+
+def _list_files(artifact: Any) -> dict[str, Any]:
+    try:
+        return {str(name): entry for name, entry in _answer(lambda: artifact.manifest).entries.items()}
+    except ValueError as error:
+        raise RefusedError(
+            "W&B's list of the artifact's files cannot be read. Expected names, digests and sizes, received: "
+            f"{tracking.describe(error)}. Publish it anew."
+        ) from error
+    except Exception as error:
+        raise _unanswered(tracking.describe(error)) from error
+
+
+def _answer(ask: Callable[[], Any]) -> Any:
+    """What wandb answers; it would itself wait for a silent server without end."""
+    answer: Future[Any] = Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # for the one who asked
+            answer.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return answer.result(LIST_S)
 
 
 def _unanswered(received: str) -> StoreError:
@@ -114,18 +166,26 @@ def _unanswered(received: str) -> StoreError:
 def _claim(folder: Path, address: str, digest: str) -> None:
     """Takes a new folder, or one in which this very version was being pulled."""
     if folder.exists() and not folder.is_dir():
-        raise RefusedError(f"'{folder}' is a file. Expected a new folder. Choose another --out.")
-    said = {"artifact": address, "digest": digest}
-    if folder.exists() and any(folder.iterdir()):
-        found = read_source(folder)
-        if found.get("digest") != digest:
-            raise RefusedError(
-                f"The folder '{folder}' holds something else. Expected a new folder, or one with {address} of digest "
-                f"{digest}, received {found or 'other files'}. Choose another --out."
-            )
+        raise RefusedError(f"'{folder}' is a file. Expected a new folder, received a file. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{SOURCE}.tmp").unlink(missing_ok=True)
+    there = list(folder.iterdir())
+    found = read_source(folder)
+    if there and found.get("digest") != digest:
+        raise RefusedError(
+            f"The folder '{folder}' holds something else. Expected a new folder, or one with {address} of digest "
+            f"{digest}, received {found or 'other files'}. Choose another --out."
+        )
+    if links := sorted(path.name for path in there if path.is_symlink()):
+        raise RefusedError(
+            f"The folder '{folder}' holds symbolic links. Expected files that an earlier pull left, received "
+            f"{links[:5]}. Take them out, or choose another --out."
+        )
+    said = {"artifact": address, "digest": digest}
     shards.write_text(folder / SOURCE, [json.dumps(said), "\n"])
-    (folder / WORK).mkdir(exist_ok=True)
+    if (folder / WORK).exists():
+        shutil.rmtree(folder / WORK)
+    (folder / WORK).mkdir()
 
 
 def read_source(folder: Path) -> dict[str, str]:
@@ -137,9 +197,9 @@ def read_source(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _fetch_dataset(entries: Mapping[str, Any], folder: Path, address: str) -> Pulled:
-    work = folder / WORK
-    known = _fetch_manifest(entries, work)
+def _fetch_dataset(transfer: _Transfer, address: str) -> Pulled:
+    entries, folder, work = transfer.entries, transfer.folder, transfer.work
+    known = _fetch_manifest(transfer)
     companions = [name for name in (INPUTS, PLAN, *card.FILES) if name in entries]
     wanted = [shard for shard in known.shards if not _is_whole(folder / shard.name, shard)]
     with (
@@ -148,7 +208,7 @@ def _fetch_dataset(entries: Mapping[str, Any], folder: Path, address: str) -> Pu
         ) as bar,
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
-        jobs = [pool.submit(_fetch_shard, entries[shard.name], shard, work, folder) for shard in wanted]
+        jobs = [pool.submit(_fetch_shard, transfer, shard) for shard in wanted]
         try:
             for shard, job in zip(wanted, jobs, strict=True):
                 job.result()
@@ -157,27 +217,38 @@ def _fetch_dataset(entries: Mapping[str, Any], folder: Path, address: str) -> Pu
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     for name in companions:
-        _fetch(entries[name], work)
-        (work / name).replace(folder / name)
+        if not _is_entry(folder / name, entries[name]):
+            _fetch(transfer, name)
+            (work / name).replace(folder / name)
     (work / MANIFEST).replace(folder / MANIFEST)
     shutil.rmtree(work)
     others = len(entries) - len(known.shards) - len(companions) - 1
     return Pulled(folder, address, known, len(wanted), len(known.shards) - len(wanted), others)
 
 
-def _fetch_manifest(entries: Mapping[str, Any], work: Path) -> Manifest:
+def _fetch_manifest(transfer: _Transfer) -> Manifest:
     """The dataset's manifest, held against the artifact's list of files before any of them is fetched."""
+    entries, path = transfer.entries, transfer.folder / MANIFEST
     if MANIFEST not in entries:
         raise RefusedError(
             f"The artifact is no dataset of hazegen. Expected a {MANIFEST} in it, received {sorted(entries)[:5]}. "
             "Name one that hazegen publish made."
         )
-    _fetch(entries[MANIFEST], work)
-    known = manifest.load(work)
+    if _is_entry(path, entries[MANIFEST]):
+        shutil.copyfile(path, transfer.work / MANIFEST)
+    else:
+        _fetch(transfer, MANIFEST)
+    known = manifest.load(transfer.work)
+    names = {shard.name.casefold() for shard in known.shards}  # some file systems know no case
+    if len(names) < len(known.shards) or not all(shard.name.endswith(SUFFIX) for shard in known.shards):
+        raise RefusedError(
+            f"The manifest cannot be used. Expected shards of different names that end in {SUFFIX}, received "
+            f"{len(known.shards)} shards with others among them. Do not use this dataset."
+        )
     for shard in known.shards:
         entry = entries.get(shard.name)
         received = "no such file" if entry is None else f"{entry.size} bytes"
-        if entry is None or entry.size != shard.bytes or shard.name in (MANIFEST, INPUTS, PLAN, SOURCE, *card.FILES):
+        if entry is None or entry.size != shard.bytes:
             raise VerifyError(
                 f"The artifact is not what its manifest says. Expected '{shard.name}' of {shard.bytes} bytes, "
                 f"received {received}. Publish it again."
@@ -185,16 +256,16 @@ def _fetch_manifest(entries: Mapping[str, Any], work: Path) -> Manifest:
     return known
 
 
-def _fetch_shard(entry: Any, shard: Shard, work: Path, folder: Path) -> None:
-    path = work / shard.name
-    _fetch(entry, work)
+def _fetch_shard(transfer: _Transfer, shard: Shard) -> None:
+    path = transfer.work / shard.name
+    _fetch(transfer, shard.name)
     if not _is_whole(path, shard):
         path.unlink()
         raise VerifyError(
             f"Shard '{shard.name}' is not what the manifest says. Expected {shard.bytes} bytes of SHA-256 "
             f"{shard.sha256[:12]}..., received others. Give the same command again, or publish the dataset again."
         )
-    path.replace(folder / shard.name)
+    path.replace(transfer.folder / shard.name)
 
 
 def _is_whole(path: Path, shard: Shard) -> bool:
@@ -204,31 +275,62 @@ def _is_whole(path: Path, shard: Shard) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
 
 
-def _fetch(entry: Any, work: Path) -> None:
-    """Fetches one file of the artifact into `work`, with a few tries."""
-    _check_entry(entry)
+def _is_entry(path: Path, entry: Any) -> bool:
+    """Whether a file is the one that W&B lists, by size and MD5."""
+    if not path.is_file() or path.stat().st_size != entry.size:
+        return False
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()
+    return base64.b64encode(digest).decode() == entry.digest
+
+
+def _fetch(transfer: _Transfer, name: str) -> None:
+    """Fetches one file of the artifact into the work folder, with a few tries."""
+    _check_entry(transfer.entries[name], name)
+    if transfer.entries[name].ref is not None:
+        fetch_reference(transfer.artifact.get_entry(name), transfer.work)
+        return
     for attempt in range(TRIES):
         try:
-            entry.download(root=str(work), skip_cache=True)
+            _download(transfer, name)
         except Exception as error:
+            if isinstance(error, VerifyError) or (
+                isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+            ):
+                raise  # neither other bytes nor a full disk get better by another try
             if attempt + 1 == TRIES:
-                raise _unanswered(f"'{entry.path}': {tracking.describe(error)}") from error
-            time.sleep(2.0**attempt)
+                raise _unanswered(f"'{name}': {tracking.describe(error)}") from error
+            time.sleep(PAUSE_S * 2.0**attempt)
         else:
             return
 
 
-def _check_entry(entry: Any) -> None:
-    """Refuses references to what no dataset of ours refers to: other schemes, devices, other local files."""
-    if entry.ref is None:
-        sound = entry.path.endswith(".tfrecord") or (entry.size or 0) <= LARGEST_TEXT
+def _download(transfer: _Transfer, name: str) -> None:
+    """One file by its signed URL. wandb's own download without a cache shares one path among all threads."""
+    path, entry = transfer.work / name, transfer.entries[name]
+    (listed,) = transfer.artifact.files(names=[name])
+    with requests.get(listed.direct_url, stream=True, timeout=SILENCE_S) as answer, path.open("wb") as file:
+        answer.raise_for_status()
+        for chunk in answer.iter_content(CHUNK):
+            if file.tell() + len(chunk) > entry.size:
+                break  # whatever comes, it fills no disk
+            file.write(chunk)
+    if not _is_entry(path, entry):
+        path.unlink()
+        raise VerifyError(
+            f"'{name}' is not what W&B lists. Expected {entry.size} bytes of MD5 {entry.digest}, received others. "
+            "Give the same command again, or publish the dataset again."
+        )
+
+
+def _check_entry(entry: Any, name: str) -> None:
+    """Refuses what no dataset of ours has: large texts, and references to other schemes, devices, other files."""
+    if name.endswith(SUFFIX):
+        sound = entry.ref is None or is_reference(str(entry.ref), name, entry.size)
     else:
-        url = urlsplit(str(entry.ref))
-        path = Path(unquote(url.path))
-        sound = url.scheme in SCHEMES and url.path.endswith(f"/{entry.path}")
-        sound = sound and (url.scheme != "file" or (path.is_file() and path.stat().st_size == entry.size))
+        sound = entry.ref is None and entry.size is not None and entry.size <= LARGEST_TEXT
     if not sound:
         raise RefusedError(
-            f"The artifact's '{entry.path}' cannot be fetched. Expected a file of it, or one of the same name and size "
+            f"The artifact's '{name}' cannot be fetched. Expected a file of it, or a shard of the same name and size "
             f"in {', '.join(SCHEMES)}, received {entry.size} bytes{' elsewhere' if entry.ref else ''}. Publish it anew."
         )

@@ -2,6 +2,9 @@
 
 import hashlib
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,6 +15,8 @@ from hazegen.errors import StoreError, UsageError, VerifyError
 from hazegen.manifest import Shard
 
 SCHEMES = ("s3", "gs", "file")
+# wandb's download without a cache keeps its target in one place for all threads.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def check_reference(url: str) -> str:
@@ -22,18 +27,33 @@ def check_reference(url: str) -> str:
     """
     if url.startswith("/"):
         return Path(url).as_uri()
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
+    scheme, _, rest = url.partition("://")
+    place, _, path = rest.partition("/")
+    # A ':' is in no bucket's name, but between a user and a secret, which may hold a '/' before its '@'.
+    if ("@" in url and scheme not in SCHEMES) or "@" in place or (":" in place and "@" in path):
         raise UsageError(
             "The reference holds user information. Expected a URL without it, as s3://bucket/folder, received one "
             "with an '@' before the path (not repeated here). Give the store its credentials by its own means."
         )
-    if parts.scheme not in SCHEMES or parts.query or parts.fragment or not (parts.netloc or parts.scheme == "file"):
+    is_place = not place and path if scheme == "file" else place
+    if scheme not in SCHEMES or not is_place or set(place) & set(":[]") or set(rest) & set("?#"):
         raise UsageError(
             "The reference cannot be used. Expected s3://bucket/folder, gs://bucket/folder or an absolute path, "
-            f"received scheme '{parts.scheme}'. Change --reference."
+            f"received {f'one of scheme {scheme!r}' if rest else 'a relative path'}. Change --reference."
         )
     return url.rstrip("/")
+
+
+def is_reference(url: str, name: str, size: int) -> bool:
+    """Whether an artifact of ours may refer to this file: a shard called `name`, on this machine one of that size."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if parts.scheme not in SCHEMES or not parts.path.endswith(f"/{name}"):
+        return False
+    path = Path(unquote(parts.path))
+    return parts.scheme != "file" or (path.is_file() and path.stat().st_size == size)
 
 
 def add_references(artifact: Any, url: str, folder: Path, shards: tuple[Shard, ...]) -> None:
@@ -62,14 +82,38 @@ def add_references(artifact: Any, url: str, folder: Path, shards: tuple[Shard, .
             raise _other(shard, target, f"the MD5 {etag}")
 
 
+def fetch_reference(entry: Any, work: Path) -> None:
+    """Copies the shard that an artifact's entry refers to into the folder `work`.
+
+    Raises:
+        UsageError: The store's library is missing.
+        StoreError: The store does not answer or refuses.
+        VerifyError: The shard is not there any more, or another one is.
+    """
+    with _told(str(entry.path), str(entry.ref)), _ONE_AT_A_TIME:
+        entry.download(root=str(work), skip_cache=True)
+
+
 def _refer(artifact: Any, target: str, shard: Shard) -> list[Any]:
-    try:
+    with _told(shard.name, target):
         return list(artifact.add_reference(target, name=shard.name, checksum=True, max_objects=2))
+
+
+@contextmanager
+def _told(name: str, target: str) -> Iterator[None]:
+    """Turns what wandb and the stores' libraries raise into errors for the user."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:  # no such object, or another checksum
+        raise VerifyError(
+            f"The shard at '{target}' cannot be used. Expected the file '{name}' of the published dataset, received "
+            f"none or another ({type(error).__name__}). Copy the dataset there again."
+        ) from error
     except Exception as error:
-        if "requires the" in str(error) and "library" in str(error):
+        if re.search("requires? the .* library", str(error)):  # wandb's own words
             raise _missing_library(target) from error
         raise StoreError(
-            f"The store did not tell of '{target}'. Expected its size and checksum, received "
+            f"The store did not tell of '{target}'. Expected the shard's size and content, received "
             f"{type(error).__name__}. Check the address, your rights and the network, and give the command again."
         ) from error
 
@@ -91,4 +135,4 @@ def _other(shard: Shard, target: str, received: str) -> VerifyError:
 
 def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()

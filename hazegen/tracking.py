@@ -4,14 +4,19 @@ wandb is told to collect nothing about the machine: no command line, no environm
 source code, no console output, no crash reports. What is sent is what `config`, metrics and artifacts
 say. Its staging folder lies beside the run, so that no home directory fills up, and paths in artifacts
 are relative to that place, for wandb sends them too.
+
+A run survives a server that fails: wandb retries for as long as the work goes on, and only its end is
+bounded, by FINISH_S or wandb's own variable WANDB_FINISH_TIMEOUT [s]. docs/reliability.md has the faults
+that were tried.
 """
 
+import json
 import os
 import re
 import shlex
 import shutil
 import tempfile
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, chdir, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,10 +29,14 @@ from hazegen.errors import UsageError
 Mode = Literal["auto", "online", "offline", "off"]
 Say = Callable[[str], object]
 
-# How long the end of a run waits for its last uploads, and any single question to the server [s].
+# How long the end of a run waits for its last uploads, unless WANDB_FINISH_TIMEOUT says otherwise, and how
+# long any single question to the server may take [s].
 FINISH_S = 60.0
 ANSWER_S = 5
+# After that wandb's own process is ended by force [s].
+HELPER_S = 5.0
 
+_LATE = "its end took too long"
 _KEY_HELP = "Log in with 'wandb login', or set WANDB_API_KEY; or choose offline, and sync later."
 
 
@@ -49,7 +58,6 @@ class Session:
         root: Folder that it was opened in; paths in artifacts are relative to it.
         folder: Folder of its transaction file: what 'wandb sync' takes.
         data: Folder of the staged files, of this session alone: an unsent run needs its own ones.
-        artifacts: Those that were logged.
     """
 
     run: Any
@@ -58,7 +66,6 @@ class Session:
     folder: Path
     data: Path
     _cleanup: ExitStack = field(repr=False)
-    artifacts: list[Any] = field(default_factory=list, repr=False)
 
 
 def load_wandb() -> Any:
@@ -127,7 +134,7 @@ def _ask_server() -> tuple[Literal["yes", "no", "silence"], str]:
                 return "yes", ""
             return "no", "no API key"
         except wandb.errors.AuthenticationError as error:
-            if re.search(r"error 40[13]\b|API key|not logged in", str(error)):
+            if re.search(r"error 40[13]\b|API key|not logged in|unauthorized|forbidden", str(error), re.IGNORECASE):
                 return "no", "an API key that is not valid"
             return "silence", "no answer from the server"
         except Exception as error:  # whatever it is, it is no answer
@@ -145,11 +152,10 @@ def api_session() -> Iterator[Any]:
             _teardown()
 
 
-def open_session(root: Path, choice: Choice, say: Say, *, finish_s: float = FINISH_S, **facts: Any) -> Session | None:
+def open_session(root: Path, choice: Choice, say: Say, **facts: Any) -> Session | None:
     """Opens a run below `root`/wandb; offline, with a warning, where online fails.
 
     Args:
-        finish_s: How long its end may wait for uploads [s].
         facts: Arguments of wandb.init: project, entity, name, job_type, group, tags, config, id, resume.
 
     Returns:
@@ -165,7 +171,7 @@ def open_session(root: Path, choice: Choice, say: Say, *, finish_s: float = FINI
     cleanup.enter_context(environment(data))
     for mode in ("online", "offline") if choice.mode == "online" else ("offline",):
         try:
-            run = _init(root, mode, finish_s, facts)
+            run = _init(root, mode, facts)
         except Exception as error:  # logging alone has failed, whatever it was
             say(f"warning: W&B could not start {mode}: {describe(error)}")
             _teardown()
@@ -176,7 +182,7 @@ def open_session(root: Path, choice: Choice, say: Say, *, finish_s: float = FINI
     return None
 
 
-def _init(root: Path, mode: str, finish_s: float, facts: dict[str, Any]) -> Any:
+def _init(root: Path, mode: str, facts: dict[str, Any]) -> Any:
     wandb = load_wandb()
     settings = wandb.Settings(
         mode=mode,
@@ -195,7 +201,7 @@ def _init(root: Path, mode: str, finish_s: float, facts: dict[str, Any]) -> Any:
         email="",
         # No server makes the work wait for long.
         init_timeout=4 * ANSWER_S,
-        finish_timeout=finish_s,
+        finish_timeout=_finish_s(),
         finish_timeout_raises=True,
     )
     if mode == "offline":
@@ -205,24 +211,22 @@ def _init(root: Path, mode: str, finish_s: float, facts: dict[str, Any]) -> Any:
         return wandb.init(settings=settings, **facts)
 
 
-def close_session(session: Session, exit_code: int, say: Say, finish_s: float = FINISH_S) -> bool:
+def _finish_s() -> float:
+    """How long the end of a run may wait [s]. wandb would wait for ever where the variable says 0."""
+    try:
+        return float(os.environ["WANDB_FINISH_TIMEOUT"]) or FINISH_S
+    except (KeyError, ValueError):
+        return FINISH_S
+
+
+def close_session(session: Session, exit_code: int, say: Say) -> bool:
     """Ends a run, and says where it is or how to send what was not sent.
 
     Returns:
         Whether all of it is on the server.
     """
-    url, problem = session.run.url, ""
-    until = time.monotonic() + finish_s
-    try:
-        # Only waiting tells that an artifact has failed; the end of the run says nothing of it.
-        for artifact in session.artifacts if session.online else ():
-            artifact.wait(timeout=max(1, round(until - time.monotonic())))
-    except Exception as error:  # logging alone has failed, whatever it was
-        problem = describe(error)
-    try:
-        session.run.finish(exit_code=exit_code)
-    except Exception as error:  # likewise
-        problem = problem or describe(error)
+    url = session.run.url
+    problem = _within(_finish_s() + HELPER_S, lambda: session.run.finish(exit_code=exit_code))
     _teardown()
     session._cleanup.close()
     problem = problem or (_logged_error(session.folder) if session.online else "")
@@ -238,17 +242,21 @@ def close_session(session: Session, exit_code: int, say: Say, finish_s: float = 
 
 
 def _logged_error(folder: Path) -> str:
-    """The first error in the log of wandb's own process, which ends a run in silence when a server refuses it."""
+    """The last error in the log of wandb's own process: the end of a run says nothing of what a server refused."""
     try:
         lines = (folder / "logs" / "debug-internal.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((describe(line) for line in lines if '"level":"ERROR"' in line), "")
+        errors = [json.loads(line)["msg"] for line in lines if '"level":"ERROR"' in line]
+    except (OSError, ValueError, KeyError):
+        return "its log cannot be read"
+    return describe(errors[-1]) if errors else ""
 
 
 def _tidy(session: Session) -> None:
     """Takes out of wandb's logs where they lie, and removes the cache, which served this session alone."""
     for path in session.folder.glob("logs/*.log"):
+        if path.is_symlink():  # to a log in the cache, by its full path
+            path.unlink()
+            continue
         text = path.read_text(encoding="utf-8", errors="replace")
         path.write_text(text.replace(str(session.root), ".").replace(str(Path.home()), "~"), encoding="utf-8")
     shutil.rmtree(session.data / "cache", ignore_errors=True)
@@ -258,7 +266,8 @@ def sync_command(session: Session) -> str:
     """The command that sends a run that was kept; paths in it are relative to where it was opened."""
     folder = os.path.relpath(session.folder, session.root)
     place = os.path.relpath(session.root)
-    return f"{'' if place == '.' else f'cd {shlex.quote(place)} && '}wandb sync {shlex.quote(folder)}"
+    command = "wandb sync --include-online" if session.online else "wandb sync"  # what it else leaves out
+    return f"{'' if place == '.' else f'cd {shlex.quote(place)} && '}{command} {shlex.quote(folder)}"
 
 
 def shown(path: Path) -> str:
@@ -266,13 +275,36 @@ def shown(path: Path) -> str:
     return os.path.relpath(path)
 
 
-def describe(error: Exception | str) -> str:
+def describe(error: BaseException | str) -> str:
     """First line of an error without addresses: signed ones are secrets."""
     text = re.sub(r"\w+://\S+", "<address>", str(error).strip()) or "no reason given"
     return text.splitlines()[0] if isinstance(error, str) else f"{type(error).__name__}: {text.splitlines()[0]}"
 
 
+def stop_sending() -> None:
+    """Ends wandb's own process at once: nothing more reaches the server, and the run counts as crashed there."""
+    with suppress(Exception):  # there is none
+        load_wandb().sdk.wandb_setup._singleton._connection._proc._process.kill()
+
+
 def _teardown() -> None:
     """Ends wandb's own process; the next session reads its settings afresh."""
-    with suppress(Exception):  # it only helped to log
-        load_wandb().teardown()
+    if _within(HELPER_S, load_wandb().teardown) == _LATE:
+        stop_sending()
+
+
+def _within(seconds: float, act: Callable[[], object]) -> str:
+    """Does what may hang, and what may end this process with the helper's status; returns what went wrong."""
+    problems = [_LATE]
+
+    def guarded() -> None:
+        try:
+            act()
+            problems[:] = [""]
+        except BaseException as error:  # logging alone has failed, whatever it was
+            problems[:] = [describe(error)]
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return problems[0]
