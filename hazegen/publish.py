@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
-from hazegen import artifacts, card, images, manifest, preview, tracking
+from hazegen import artifacts, card, manifest, tracking
 from hazegen.errors import StoreError, UsageError, VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest
+from hazegen.pair_table import log_pairs
 from hazegen.references import add_references, check_reference
 from hazegen.tracking import Choice, Say, Session
 from hazegen.verify import verify
@@ -22,9 +22,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _PROJECT = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
 # What is sent beside the shards. Nothing else that lies in the folder is.
 COMPANIONS = (MANIFEST, INPUTS, PLAN, *card.FILES)
-TABLE_PAIRS = 32
-HISTOGRAM_PAIRS = 2000
-PICTURE_WIDTH = 480
 
 
 @dataclass(frozen=True)
@@ -254,48 +251,3 @@ def _is_old(session: Session, artifact: Any) -> bool:
     except Exception:  # a line of the summary, no more
         return False
     return maker is not None and maker.id != session.run.id
-
-
-def log_pairs(session: Session, folder: Path, name: str) -> None:
-    """Logs a table of sampled pairs, and histograms of beta, A, visibility and mean transmission."""
-    wandb = tracking.load_wandb()
-    scalars = [
-        (
-            values["beta"][1],
-            float(np.mean(values["atmospheric_light"])),
-            values["visibility_m"],
-            values["mean_transmission"],
-        )
-        for values in preview.sample(folder, HISTOGRAM_PAIRS)
-    ]
-    names = ("beta_per_m", "atmospheric_light", "visibility_m", "mean_transmission")
-    histograms = {
-        f"pairs/{name}": wandb.Histogram(column, num_bins=32)
-        for name, column in zip(names, zip(*scalars, strict=True), strict=True)
-    }
-    columns = ["key", "scene", "clean", "transmission", "hazy", "beta_per_m", "atmospheric_light"]
-    table = wandb.Table(columns=[*columns, "visibility_m", "mean_transmission"])
-    for values in preview.choose(folder, TABLE_PAIRS):
-        pictures = {name: _picture(values, name) for name in ("clean", "transmission", "hazy")}
-        table.add_data(
-            values["key"],
-            values["scene"],
-            *(None if picture is None else wandb.Image(picture, file_type="jpg") for picture in pictures.values()),
-            values["beta"][1],
-            str([round(channel, 4) for channel in values["atmospheric_light"]]),
-            values["visibility_m"],
-            values["mean_transmission"],
-        )
-    artifact = wandb.Artifact(f"{name}-pairs", type="pairs")
-    artifact.add(table, "pairs")
-    artifacts.log_artifact(session, artifact, ["latest"])
-    session.run.log({"pairs/preview": wandb.Image(str(folder / card.PREVIEW)), **histograms})
-
-
-def _picture(values: dict[str, Any], name: str) -> Any:
-    """A picture of a record, small enough for a table; None where the dataset does not store it."""
-    if name not in values:
-        return None
-    pixels = images.decode(values[name], name)
-    shown = preview.false_colors(pixels) if name == "transmission" else images.as_rgb8(pixels, name)
-    return preview.tile(shown, min(PICTURE_WIDTH, shown.shape[1]))

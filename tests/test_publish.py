@@ -22,7 +22,7 @@ from wandb_fixtures import entry, exit_code_of, log_of, served, without_settings
 from wandb_server import ENTITY, KEY, Fault, Server
 
 import hazegen.cli
-from hazegen import images, manifest, preview, publish
+from hazegen import images, manifest, pair_table, preview, publish
 from hazegen.errors import StoreError, UsageError, VerifyError
 from hazegen.make import make
 from hazegen.planning import MakeOptions
@@ -157,19 +157,22 @@ def test_offline_photos_are_what_the_run_has_used(kept: Kept) -> None:
     assert json.loads(record.metadata).keys() == {"about", "inputs", "reading"}
 
 
+LIGHT = ["atmospheric_light_red", "atmospheric_light_green", "atmospheric_light_blue"]
+
+
 def test_table_shows_the_pictures_of_the_records(kept: Kept) -> None:
     root, record = kept.folder.parent, kept.artifacts["pairs"]
     assert (record.name, list(record.aliases)) == ("rooms-pairs", ["latest"])
     table = json.loads(entry(root, record, "pairs.table.json").read_bytes())
-    assert table["columns"] == ["key", "scene", "clean", "transmission", "hazy", "beta_per_m", "atmospheric_light",
+    assert table["columns"] == ["key", "scene", "clean", "transmission", "hazy", "beta_per_m", *LIGHT,
                                 "visibility_m", "mean_transmission"]  # fmt: skip
-    chosen = preview.choose(kept.folder, publish.TABLE_PAIRS)
+    chosen = preview.choose(kept.folder, pair_table.TABLE_PAIRS)
     assert len(table["data"]) == len(chosen) == 10, "all of this small dataset"
     for row, values in zip(table["data"], chosen, strict=True):
         told = dict(zip(table["columns"], row, strict=True))
         assert (told["key"], told["scene"]) == (values["key"], values["scene"])
         assert told["beta_per_m"] == pytest.approx(values["beta"][1])
-        assert json.loads(told["atmospheric_light"]) == pytest.approx(list(values["atmospheric_light"]), abs=1e-4)
+        assert [told[name] for name in LIGHT] == pytest.approx(list(values["atmospheric_light"]))
         for name in ("visibility_m", "mean_transmission"):
             assert told[name] == pytest.approx(values[name])
         for name in ("clean", "transmission", "hazy"):
@@ -449,7 +452,7 @@ def test_dataset_without_maps_and_behind_a_link_names_no_folder(dataset: Path, t
     (table,) = (record for record in wandb_reader.artifacts(log) if record.type == "pairs")
     rows = json.loads(entry(hidden.parent, table, "pairs.table.json").read_bytes())
     assert {row[rows["columns"].index("transmission")] for row in rows["data"]} == {None}
-    assert len(rows["data"]) == publish.TABLE_PAIRS
+    assert len(rows["data"]) == pair_table.TABLE_PAIRS
 
 
 # --- hazegen make --publish ---
