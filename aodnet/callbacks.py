@@ -16,7 +16,7 @@ from aodnet import checkpoint, metrics, tracking, weights
 from aodnet.config import FitConfig, FitPaths
 from aodnet.pairs import Pair, sample_pairs
 from aodnet.predict import Restore, restore_picture, restorer
-from aodnet.run_folder import Logs
+from aodnet.run_folder import HISTORY, Logs, read_history
 from aodnet.tracking import ModelLogging, TrackingOptions
 from hazegen import artifacts
 from hazegen import tracking as sessions
@@ -81,11 +81,12 @@ class WandbRun(keras.callbacks.Callback):
         self.say(f"W&B {'online' if session.online else 'offline'} ({self.choice.reason}): {where}")
         tracking.write_run(self.paths.out, session)
         pairs = sample_pairs(self.paths.data, "validation", self.what.wandb_pictures)
+        best = _best_before(self.paths.out)
         self.inner = [
-            Summary(session.run),
+            Summary(session.run, best),
             WandbMetricsLogger(log_freq="epoch"),
             *([ValidationTable(session, pairs, config["dataset"]["digest"])] if pairs else []),
-            ModelArtifacts(session, self.paths.out, self.config, self.what, config["dataset"]),
+            ModelArtifacts(session, self.paths.out, self.config, self.what, config["dataset"], best),
         ]
         for callback in self.inner:
             callback.set_model(self.model)
@@ -109,16 +110,21 @@ class WandbRun(keras.callbacks.Callback):
 class Summary(keras.callbacks.Callback):
     """Keeps the best epoch's metrics in the run's summary, as best/NAME."""
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, best: Logs) -> None:
         super().__init__()
         self.run = run
-        self.best = float(run.summary.get("best/val_psnr_rgb") or "-inf")
+        self.best = float("-inf")
+        if best:
+            self._keep(best)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         assert logs is not None
         if logs["val_psnr_rgb"] > self.best:
-            self.best = logs["val_psnr_rgb"]
-            self.run.summary.update({f"best/{name}": value for name, value in {"epoch": epoch, **logs}.items()})
+            self._keep({"epoch": epoch, **logs})
+
+    def _keep(self, row: Logs) -> None:
+        self.best = row["val_psnr_rgb"]
+        self.run.summary.update({f"best/{name}": value for name, value in row.items()})
 
 
 class ValidationTable(WandbEvalCallback):
@@ -172,11 +178,11 @@ class ModelArtifacts(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, session: Session, folder: Path, config: FitConfig, what: ModelLogging, dataset: dict[str, Any]
+        self, session: Session, folder: Path, config: FitConfig, what: ModelLogging, dataset: dict[str, Any], best: Logs
     ) -> None:
         super().__init__()
         self.session, self.folder, self.config, self.what, self.dataset = session, folder, config, what, dataset
-        self.best = float(session.run.summary.get("best/val_psnr_rgb") or "-inf")
+        self.best = best.get("val_psnr_rgb", float("-inf"))
         self.due: tuple[list[str], dict[str, Any]] | None = None
         self.epoch = 0
 
@@ -221,6 +227,13 @@ class ModelArtifacts(keras.callbacks.Callback):
             newest = checkpoint.newest_path(self.folder / checkpoint.FOLDER)
             artifact.add_file(str(newest), name=newest.name, skip_cache=True)
         artifacts.log_artifact(self.session, artifact, ["latest", *aliases])
+
+
+def _best_before(folder: Path) -> Logs:
+    """The best row of history.csv before the checkpoint that the run goes on from; empty for a new run."""
+    start = checkpoint.load_newest(folder / checkpoint.FOLDER)[0].epoch
+    rows = [row for row in read_history(folder / HISTORY) if row["epoch"] < start]
+    return max(rows, key=lambda row: row["val_psnr_rgb"], default={})
 
 
 def _picture(pixels: Any) -> Any:

@@ -108,11 +108,12 @@ def _evaluate(argv: list[str]) -> int:
     from aodnet.evaluate import evaluate, format_table
     from aodnet.pairs import count_pairs
 
-    models = dict(zip(_labels(given.model), map(weights.load, given.model), strict=True))
+    files = dict(zip(_labels(given.model), given.model, strict=True))
+    models = {name: weights.load(path) for name, path in files.items()}
     table = format_table(evaluate(models, source, given.out), source, count_pairs(source))
     (given.out / "table.md").write_text(table + "\n", encoding="utf-8")
     print(table)
-    tracking.log_evaluation(options, choice, given.out, given.model, source.data, print)
+    tracking.log_evaluation(options, choice, given.out, files, source.data, print)
     print(f"\neach image: '{given.out}/scores.csv'; best, median and worst: '{given.out}/strip.png'.")
     return 0
 

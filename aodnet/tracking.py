@@ -19,6 +19,7 @@ from hazegen.errors import UsageError
 from hazegen.tracking import Choice
 
 RUN_FILE = "wandb.json"
+LONGEST_TAG = 64
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ class TrackingOptions:
     wandb_group: str | None = None
     wandb_tags: str = ""
 
+    def __post_init__(self) -> None:
+        sessions.check_place(self.wandb_project, self.wandb_entity, "wandb-")
+        if too_long := [tag for tag in self.tags() if len(tag) > LONGEST_TAG]:
+            raise UsageError(
+                f"--wandb-tags cannot be used. Expected tags of at most {LONGEST_TAG} characters, received "
+                f"{too_long[0]!r}. Shorten it."
+            )
+
+    def tags(self) -> list[str]:
+        return [tag.strip() for tag in self.wandb_tags.split(",") if tag.strip()]
+
     def facts(self, job_type: str, default_name: str, config: dict[str, Any]) -> dict[str, Any]:
         """Arguments of hazegen.tracking.open_session."""
         return {
@@ -49,7 +61,7 @@ class TrackingOptions:
             "entity": self.wandb_entity,
             "name": self.wandb_name or default_name,
             "group": self.wandb_group,
-            "tags": [tag.strip() for tag in self.wandb_tags.split(",") if tag.strip()],
+            "tags": self.tags(),
             "job_type": job_type,
             "config": config,
         }
@@ -98,14 +110,19 @@ def logged(
 
 
 def log_evaluation(
-    options: TrackingOptions, choice: Choice, out: Path, models: list[Path], data: Path | None, say: sessions.Say
+    options: TrackingOptions, choice: Choice, out: Path, models: dict[str, Path], data: Path | None, say: sessions.Say
 ) -> None:
     """Logs what `aodnet evaluate` has left in `out`: each method's means, the table of scores, the strip.
 
-    Raises nothing: the evaluation is done, and only its logging may fail, with a warning.
+    The evaluation is done, and what of its logging fails is a warning.
+
+    Args:
+        models: Weight files by their names in the table.
     """
-    config: dict[str, Any] = {"code": code_facts(), "models": {str(path.name): _sha256(path) for path in models}}
-    runs = {run["id"] for path in models if (run := read_run(path.parent))}
+    if choice.mode == "off":
+        return
+    config: dict[str, Any] = {"code": code_facts(), "models": {name: _sha256(path) for name, path in models.items()}}
+    runs = {run["id"] for path in models.values() if (run := read_run(path.parent))}
     if data is not None:
         config["dataset"] = dataset_facts(data)
     facts = options.facts("evaluate", out.resolve().name, config)
@@ -191,11 +208,16 @@ def code_facts() -> dict[str, Any]:
 
 def _commit(folder: Path) -> str | None:
     """The commit of a checkout, with '+' where files differ from it; None outside of one."""
+    questions = (
+        ("ls-files", "--error-unmatch", "."),  # an installed package may lie in a checkout of something else
+        ("rev-parse", "HEAD"),
+        ("status", "--porcelain", "--untracked-files=no"),
+    )
     try:
         told = [
             subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10)
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+            for words in questions
         ]
     except (OSError, subprocess.SubprocessError):
         return None
-    return told[0].stdout.strip() + ("+" if told[1].stdout.strip() else "")
+    return told[1].stdout.strip() + ("+" if told[2].stdout.strip() else "")

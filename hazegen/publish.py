@@ -17,9 +17,6 @@ from hazegen.references import add_references, check_reference
 from hazegen.tracking import Choice, Say, Session
 from hazegen.verify import verify
 
-# What W&B takes as the name of an artifact or an alias, less what a shell or a file system would trip over.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_PROJECT = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
 # What is sent beside the shards. Nothing else that lies in the folder is.
 COMPANIONS = (MANIFEST, INPUTS, PLAN, *card.FILES)
 
@@ -50,18 +47,13 @@ class PublishOptions:
 
     def __post_init__(self) -> None:
         names = [("name", self.name), *(("alias", alias) for alias in self.aliases())]
-        names += [("entity", self.entity)] if self.entity is not None else []
         for option, text in names:
-            if not _NAME.fullmatch(text) or (option == "alias" and re.fullmatch(r"latest|v\d+", text)):
+            if not tracking.NAME.fullmatch(text) or (option == "alias" and re.fullmatch(r"latest|v\d+", text)):
                 raise UsageError(
                     f"--{option} cannot be used. Expected letters, digits, '_', '-' and '.', and no alias that W&B "
                     f"gives itself (latest, v0, v1 ...), received {text!r}. Change --{option}."
                 )
-        if not _PROJECT.fullmatch(self.project):
-            raise UsageError(
-                "--project cannot be used. Expected 1 to 128 characters without any of / \\ # ? % :, received "
-                f"{self.project!r}. Change --project."
-            )
+        tracking.check_place(self.project, self.entity)
         if self.reference is not None:
             check_reference(self.reference)
         if not self.patience_s > 0.0:

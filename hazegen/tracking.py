@@ -37,7 +37,25 @@ ANSWER_S = 5
 HELPER_S = 5.0
 
 _LATE = "its end took too long"
+# What W&B takes as a name, less what a shell or a file system would trip over; its projects may have more.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_PROJECT = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
+
 _KEY_HELP = "Log in with 'wandb login', or set WANDB_API_KEY; or choose offline, and sync later."
+
+
+def check_place(project: str, entity: str | None, prefix: str = "") -> None:
+    """Raises UsageError for a project or an entity that W&B would refuse, when there is nothing done yet."""
+    if not _PROJECT.fullmatch(project):
+        raise UsageError(
+            f"--{prefix}project cannot be used. Expected 1 to 128 characters without any of / \\ # ? % :, received "
+            f"{project!r}. Change --{prefix}project."
+        )
+    if entity is not None and not NAME.fullmatch(entity):
+        raise UsageError(
+            f"--{prefix}entity cannot be used. Expected letters, digits, '_', '-' and '.', received {entity!r}. "
+            f"Change --{prefix}entity."
+        )
 
 
 @dataclass(frozen=True)
@@ -85,9 +103,13 @@ def environment(folder: Path) -> Iterator[None]:
         "WANDB_CACHE_DIR": str(folder / "cache"),
         "WANDB_SILENT": "true",
     }
-    before = {name: os.environ.get(name) for name in (*ours, "WANDB_MODE", "WANDB_SERVICE")}
+    theirs = ("WANDB_DIR", "WANDB_SWEEP_PARAM_PATH")
+    before = {name: os.environ.get(name) for name in (*ours, *theirs, "WANDB_MODE", "WANDB_SERVICE")}
     for name, value in ours.items():
         os.environ.setdefault(name, value)
+    for name in theirs:
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).absolute())  # a session begins in another folder
     os.environ.pop("WANDB_MODE", None)  # decided already
     try:
         yield

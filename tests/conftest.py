@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import settings
+from wandb_fixtures import served, without_settings
+from wandb_server import Server
 
 from hazegen import config, images
 from hazegen.make import make
@@ -79,6 +81,27 @@ def write_photos(root: Path, scenes: int = 8, seed: int = 0, height: int = HEIGH
 def shipped_recipe(name: str, **changes: Any) -> Recipe:
     """A recipe of configs/recipes with some of its fields replaced."""
     return config.build(Recipe, config.read_config(RECIPES / f"{name}.yaml", Recipe) | changes)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def wandb_disabled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test logs to W&B unless it asks to: the user's key and settings are out of sight."""
+    with without_settings(tmp_path_factory.mktemp("wandb-disabled"), WANDB_MODE="disabled"):
+        yield
+
+
+@pytest.fixture
+def wandb_enabled(tmp_path: Path) -> Iterator[None]:
+    """W&B as on a new machine: not disabled, no key."""
+    with without_settings(tmp_path / "wandb-home"):
+        yield
+
+
+@pytest.fixture
+def wandb_server(tmp_path: Path) -> Iterator[Server]:
+    """A stand-in for the W&B server that this process has the key of."""
+    with served(tmp_path / "wandb-home") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
