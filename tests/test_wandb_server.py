@@ -18,6 +18,7 @@ import pytest
 import wandb_reader
 import wandb_server
 from wandb_server import Fault, Server
+from wandb_server.storage import CHUNK
 
 WANDB = (sys.executable, "-m", "wandb")
 
@@ -416,7 +417,7 @@ def test_close_frees_stalled_clients(tmp_path: Path) -> None:
 
 
 def test_uploads_are_not_held_in_memory(server: Server, tmp_path: Path) -> None:
-    size = 100 * wandb_server.CHUNK
+    size = 100 * CHUNK
     sent = create_artifact(server, {"a.bin": b""})
     with (tmp_path / "zeros.bin").open("w+b") as file:
         file.truncate(size)
@@ -427,4 +428,4 @@ def test_uploads_are_not_held_in_memory(server: Server, tmp_path: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         connection.close()
-    assert peak < 8 * wandb_server.CHUNK
+    assert peak < 8 * CHUNK
