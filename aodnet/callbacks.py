@@ -40,6 +40,7 @@ class WandbRun(keras.callbacks.Callback):
         self.session: Session | None = None
         self.inner: list[keras.callbacks.Callback] = []
         self.failed: set[str] = set()
+        self.source: str | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._guard("start", self._open)
@@ -60,6 +61,7 @@ class WandbRun(keras.callbacks.Callback):
     def close(self, exit_code: int) -> None:
         """Ends the W&B run, whichever way the training ended."""
         if self.session is not None:
+            self._guard("lineage", self._use_source)  # once more, where the server was away at the start
             sessions.close_session(self.session, exit_code, self.say)
             self.session = None
 
@@ -68,8 +70,8 @@ class WandbRun(keras.callbacks.Callback):
             "dataset": tracking.dataset_facts(self.paths.data),
             "code": tracking.code_facts(),
         }
-        facts = self.options.facts("fit", self.paths.out.resolve().name, config)
         before = tracking.read_run(self.paths.out)
+        facts = self.options.facts("fit", self.paths.out.resolve().name, config, before)
         if before and self.choice.mode == "online" and before["online"]:
             facts |= {"id": before["id"], "resume": "allow"}
         elif before:
@@ -91,8 +93,16 @@ class WandbRun(keras.callbacks.Callback):
         for callback in self.inner:
             callback.set_model(self.model)
             callback.set_params(self.params)
-        if session.online and config["dataset"]["artifact"]:
-            session.run.use_artifact(config["dataset"]["artifact"])
+        self.source = config["dataset"]["artifact"]
+        if self.source and not session.online:
+            self.say(f"W&B: offline, so that {self.source} is in the run's config but not in its lineage.")
+        self._guard("lineage", self._use_source)
+
+    def _use_source(self) -> None:
+        """Records that the run uses the dataset's artifact, where the server can be asked; once."""
+        if self.session is not None and self.session.online and self.source:
+            self.session.run.use_artifact(self.source)
+            self.source = None
 
     def _pass_on(self, event: str, *arguments: Any) -> None:
         for callback in self.inner:
@@ -103,7 +113,8 @@ class WandbRun(keras.callbacks.Callback):
             act()
         except Exception as error:  # logging alone has failed, whatever it was
             if what not in self.failed:
-                self.say(f"warning: W&B: {what} could not log all: {sessions.describe(error)}. The training goes on.")
+                why = sessions.describe(error).rstrip(".")
+                self.say(f"warning: W&B: {what} could not log all: {why}. The training goes on.")
             self.failed.add(what)
 
 

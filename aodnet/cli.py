@@ -64,6 +64,11 @@ def _fit(argv: list[str]) -> int:
     settings = config.build(FitConfig, config.read_config(path, FitConfig) | config.given(given, FitConfig))
     paths = config.build(FitPaths, config.given(given, FitPaths))
     options = config.build(TrackingOptions, config.given(given, TrackingOptions))
+    others = {**config.given(given, TrackingOptions), **config.given(given, ModelLogging)}.keys() - {"wandb"}
+    if options.wandb == "off" and others:
+        raise UsageError(
+            f"--{min(others).replace('_', '-')} is of no use with --wandb off. Expected one of the two. Take one out."
+        )
     what = config.build(ModelLogging, config.given(given, ModelLogging))
     choice = choose_mode(options.wandb or "auto")  # before any work: a key that is not valid ends it here
     paths = dataclasses.replace(paths, data=tracking.fetch(paths.data))
@@ -100,7 +105,7 @@ def _evaluate(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     source = config.build(Source, config.given(given, Source))
     options = config.build(TrackingOptions, config.given(given, TrackingOptions))
-    choice = choose_mode(options.wandb or "off")
+    choice = choose_mode(options.wandb or ("auto" if config.given(given, TrackingOptions) else "off"))
     if source.data is not None:
         source = dataclasses.replace(source, data=tracking.fetch(source.data))
     _load_tensorflow()

@@ -69,7 +69,7 @@ class FitPaths:
 
     Attributes:
         data: Folder of a dataset that hazegen make has finished, or wandb:entity/project/name:alias, which is
-            pulled into artifacts/NAME-VERSION.
+            pulled into artifacts/ENTITY/PROJECT/NAME-VERSION.
         out: Run folder [default: runs/aodnet].
         resume: Go on with the run in the run folder, exactly where its newest checkpoint is.
     """

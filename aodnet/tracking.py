@@ -19,6 +19,7 @@ from hazegen.errors import UsageError
 from hazegen.tracking import Choice
 
 RUN_FILE = "wandb.json"
+PROJECT = "aodnet"
 LONGEST_TAG = 64
 
 
@@ -28,16 +29,17 @@ class TrackingOptions:
 
     Attributes:
         wandb: online sends; offline keeps all beside the run for 'wandb sync'; auto is online with a key
-            and a server that answers, else offline; off logs nothing [default: auto for fit, off for evaluate].
-        wandb_project: Project.
-        wandb_entity: User or team [default: the key's own].
+            and a server that answers, else offline; off logs nothing [default: auto for fit; for evaluate off, or auto
+            beside another option of these].
+        wandb_project: Project [default: that of the run that is resumed or evaluated, else aodnet].
+        wandb_entity: User or team [default: likewise, else the key's own].
         wandb_name: Name of the W&B run [default: that of the run folder].
         wandb_group: Group of the W&B run.
         wandb_tags: Tags, with commas between them.
     """
 
     wandb: Literal["auto", "online", "offline", "off"] | None = None
-    wandb_project: str = "aodnet"
+    wandb_project: str | None = None
     wandb_entity: str | None = None
     wandb_name: str | None = None
     wandb_group: str | None = None
@@ -54,11 +56,14 @@ class TrackingOptions:
     def tags(self) -> list[str]:
         return [tag.strip() for tag in self.wandb_tags.split(",") if tag.strip()]
 
-    def facts(self, job_type: str, default_name: str, config: dict[str, Any]) -> dict[str, Any]:
-        """Arguments of hazegen.tracking.open_session."""
+    def facts(
+        self, job_type: str, default_name: str, config: dict[str, Any], before: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Arguments of hazegen.tracking.open_session; `before` is the run that this one belongs to."""
+        there = before or {}
         return {
-            "project": self.wandb_project,
-            "entity": self.wandb_entity,
+            "project": self.wandb_project or there.get("project") or PROJECT,
+            "entity": self.wandb_entity or there.get("entity"),
             "name": self.wandb_name or default_name,
             "group": self.wandb_group,
             "tags": self.tags(),
@@ -95,6 +100,8 @@ def logged(
 ) -> Iterator[tuple[Any, ...]]:
     """The callbacks that log a training run; the W&B run ends with the block, whichever way it ends."""
     if choice.mode == "off":
+        if options.wandb != "off":
+            say(f"W&B off ({choice.reason}).")
         yield ()
         return
     sessions.load_wandb()
@@ -121,22 +128,32 @@ def log_evaluation(
     """
     if choice.mode == "off":
         return
-    config: dict[str, Any] = {"code": code_facts(), "models": {name: _sha256(path) for name, path in models.items()}}
-    runs = {run["id"] for path in models.values() if (run := read_run(path.parent))}
-    if data is not None:
-        config["dataset"] = dataset_facts(data)
-    facts = options.facts("evaluate", out.resolve().name, config)
-    facts["group"] = facts["group"] or (min(runs) if len(runs) == 1 else None)
-    session = sessions.open_session(out, choice, say, **facts)
-    if session is None:
-        return
+    session = None
     try:
-        _log_scores(session, out)
-        if session.online and data is not None and config["dataset"]["artifact"]:
-            session.run.use_artifact(config["dataset"]["artifact"])
+        session = _open_evaluation(options, choice, out, models, data, say)
+        if session is not None:
+            _log_scores(session, out)
+            source = pull.read_source(data).get("artifact") if data is not None else None
+            if session.online and source:
+                session.run.use_artifact(source)
     except Exception as error:  # logging alone has failed, whatever it was
         say(f"warning: W&B: the evaluation could not be logged: {sessions.describe(error)}")
-    sessions.close_session(session, 0, say)
+    if session is not None:
+        sessions.close_session(session, 0, say)
+
+
+def _open_evaluation(
+    options: TrackingOptions, choice: Choice, out: Path, models: dict[str, Path], data: Path | None, say: sessions.Say
+) -> sessions.Session | None:
+    """The run of an evaluation, in the project and the group of the run that made its models, if that is one."""
+    config: dict[str, Any] = {"code": code_facts(), "models": {name: _sha256(path) for name, path in models.items()}}
+    runs = {run["id"]: run for path in models.values() if (run := read_run(path.parent))}
+    before = next(iter(runs.values())) if len(runs) == 1 else {}
+    if data is not None:
+        config["dataset"] = dataset_facts(data)
+    facts = options.facts("evaluate", out.resolve().name, config, before)
+    facts["group"] = facts["group"] or before.get("id")
+    return sessions.open_session(out, choice, say, **facts)
 
 
 def _log_scores(session: sessions.Session, out: Path) -> None:
@@ -161,17 +178,20 @@ def _sha256(path: Path) -> str:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """Id and mode of the W&B run that a run folder was logged to; empty where there is none."""
+    """Id, project, entity and mode of the W&B run that a run folder was logged to; empty where there is none."""
     try:
         said = json.loads((folder / RUN_FILE).read_bytes())
-        return {"id": str(said["id"]), "online": bool(said["online"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        place = {name: str(said[name]) for name in ("project", "entity") if said.get(name) is not None}
+        return {"id": str(said["id"]), "online": bool(said["online"]), **place}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def write_run(folder: Path, session: sessions.Session) -> None:
     """Keeps the id of a run, for one that resumes it and for evaluations of its models."""
-    said = json.dumps({"id": session.run.id, "online": session.online})
+    run = session.run
+    entity = run.entity if session.online else None  # offline wandb does not know it
+    said = json.dumps({"id": run.id, "project": run.project, "entity": entity, "online": session.online})
     (folder / RUN_FILE).write_text(f"{said}\n", encoding="utf-8")
 
 

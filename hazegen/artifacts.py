@@ -59,24 +59,24 @@ def send_artifact(session: Session, artifact: Any, aliases: list[str], patience_
     with tqdm(total=total, unit="B", unit_scale=True, desc="sending", disable=None) as bar:
         while sender.is_alive():
             sender.join(POLL_S)
-            sent = int(_sent_bytes(session.run, sizes, begun))
-            if sent > most:  # a bar that is not shown does not count
-                bar.update(sent - most)
-                moved, most = time.monotonic(), sent
+            sent = _sent_bytes(session.run, sizes, begun)
+            if sent is None or sent > most:  # not bar.n: a bar that is not shown does not count
+                bar.update((sent or most) - most)
+                moved, most = time.monotonic(), sent or most
             if time.monotonic() - moved > patience_s:
                 stop_sending()  # nor may it arrive after this was said to have failed
                 raise _not_sent(f"nothing moved for {patience_s:.0f} s")
-        if problems and not _is_there(session, artifact):
+        if problems and not _is_there(session, artifact, aliases):
             raise _not_sent(describe(problems[0])) from problems[0]
         bar.update(total - most)
 
 
-def _is_there(session: Session, artifact: Any) -> bool:
-    """Whether the server has an artifact although its sending failed: the answer to the commit can be lost."""
+def _is_there(session: Session, artifact: Any, aliases: list[str]) -> bool:
+    """Whether the server has an artifact and its aliases after all: the answer to the commit can be lost."""
     run = session.run
     try:
         known = run._public_api().artifact(f"{run.entity}/{run.project}/{artifact.name}:latest", type=artifact.type)
-        if known.digest == artifact.digest:
+        if known.digest == artifact.digest and set(aliases) <= set(known.aliases):
             artifact._populate_after_save(known.id)
             return True
     except Exception:  # not there, or there is no answer to this either
@@ -104,10 +104,10 @@ def _not_sent(received: str) -> StoreError:
     )
 
 
-def _sent_bytes(run: Any, sizes: dict[str, int], begun: dict[str, float]) -> float:
+def _sent_bytes(run: Any, sizes: dict[str, int], begun: dict[str, float]) -> int | None:
     """Bytes of an artifact's files that are sent, as wandb's own progress display knows them.
 
-    There is no public way to ask. Should this one go, the bar stands still and fills at the end.
+    There is no public way to ask. Should this one go, None: the bar stands still, and no stall is noticed.
 
     Args:
         begun: What was known at the last look, for each file whose sending has begun; brought up to date.
@@ -119,12 +119,14 @@ def _sent_bytes(run: Any, sizes: dict[str, int], begun: dict[str, float]) -> flo
         request = pb.Record(request=pb.Request(operations=pb.OperationStatsRequest()))
         answer = run._interface._deliver(request).wait_or(timeout=POLL_S)
         operations = answer.response.operations_response.operation_stats.operations
+    except TimeoutError:
+        return int(sum(begun.values()))
     except Exception:  # a progress bar is not worth more
-        return sum(begun.values())
+        return None
     now = {task.desc: task.progress.partition("/")[0] for one in operations for task in one.subtasks}
     for name in begun.keys() - now.keys():
         begun[name] = sizes[name]
     for name in now.keys() & sizes.keys():
         number, unit = re.match(r"([\d.]*)(.*)", now[name]).groups()  # type: ignore[union-attr]
         begun[name] = min(float(number or 0) * _UNITS.get(unit, 0), sizes[name])
-    return sum(begun.values())
+    return int(sum(begun.values()))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hazegen import config
-from hazegen.errors import RefusedError, UsageError, VerifyError
+from hazegen.errors import RefusedError, StoreError, UsageError, VerifyError
 from hazegen.manifest import SPLITS, About
 from hazegen.recipe import Recipe
 from hazegen.verbs import Verb, new_parser, run_verb
@@ -91,8 +91,14 @@ def _make(argv: list[str]) -> int:
     publishing = config.build(publish.PublishOptions, target) if namespace.publish else None
     if options.dry_run:
         return _dry_run(options, recipe)
-    choice = publish.choose(publishing) if publishing else None  # a key that is not valid ends it here
+    choice, unreachable = None, None
+    try:
+        choice = publish.choose(publishing) if publishing else None  # a key that is not valid ends it here
+    except StoreError as error:
+        unreachable = error  # no reason not to make the dataset
     status = _make_for_real(options, recipe, about)
+    if unreachable is not None:
+        raise unreachable
     if publishing and choice:
         _publish_folder(options.out, publishing, choice)
     return status
@@ -203,13 +209,13 @@ def _publish_folder(folder: Path, options: "PublishOptions", choice: "Choice") -
     if choice.mode == "off":
         print("Nothing was sent; the same command without --mode dry-run publishes it.")
     elif done.address and done.unchanged:
-        print(f"'{folder}' is {done.address}, as it was: W&B had this content already.")
+        print(f"'{folder}' is {done.address}: W&B had this content already, and made no new version.")
         print(f"next: hazegen pull wandb:{done.address} --out copy")
     elif done.address:
         print(f"'{folder}' is published as {done.address}.")
         print(f"next: aodnet fit --data wandb:{done.address}")
     else:
-        print(f"'{folder}' is not sent yet, and has to stay where it is until it is.")
+        print(f"'{folder}' is not sent yet, and has to stay where and as it is until it is.")
 
 
 def _pull(argv: list[str]) -> int:
@@ -219,7 +225,9 @@ def _pull(argv: list[str]) -> int:
         "  hazegen pull wandb:team/haze/rooms:latest --out dataset",
     )
     parser.add_argument("source", help="wandb:entity/project/name:alias")
-    parser.add_argument("--out", type=Path, help="folder for the dataset [default: artifacts/NAME-VERSION]")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the dataset [default: artifacts/ENTITY/PROJECT/NAME-VERSION]"
+    )
     given = parser.parse_args(argv)
     from hazegen.pull import pull
 

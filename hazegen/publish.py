@@ -17,6 +17,8 @@ from hazegen.references import add_references, check_reference
 from hazegen.tracking import Choice, Say, Session
 from hazegen.verify import verify
 
+# W&B's 128, less '-photos', which the artifact beside it adds.
+LONGEST_NAME = 121
 # What is sent beside the shards. Nothing else that lies in the folder is.
 COMPANIONS = (MANIFEST, INPUTS, PLAN, *card.FILES)
 
@@ -53,6 +55,11 @@ class PublishOptions:
                     f"--{option} cannot be used. Expected letters, digits, '_', '-' and '.', and no alias that W&B "
                     f"gives itself (latest, v0, v1 ...), received {text!r}. Change --{option}."
                 )
+        if len(self.name) > LONGEST_NAME:
+            raise UsageError(
+                f"--name is too long. Expected at most {LONGEST_NAME} characters, received {len(self.name)}. "
+                "Shorten it."
+            )
         tracking.check_place(self.project, self.entity)
         if self.reference is not None:
             check_reference(self.reference)
@@ -74,7 +81,6 @@ class Published:
         referred_bytes: Size of the shards that are not sent but pointed at.
         address: entity/project/name:version, where it was sent.
         unchanged: Whether W&B had this content already, so that no new version was made.
-        sync: The command that sends later what was kept.
     """
 
     digest: str
@@ -84,19 +90,23 @@ class Published:
     referred_bytes: int
     address: str = ""
     unchanged: bool = False
-    sync: str = ""
 
 
 def choose(options: PublishOptions) -> Choice:
     """Decides where to publish, before any work.
 
     Raises:
-        UsageError: --mode online without a key that the server accepts.
+        UsageError: --mode online without a key that the server accepts, or WANDB_MODE is disabled.
         StoreError: --mode online, and the server does not answer.
     """
     if options.mode == "dry-run":
         return Choice("off", "nothing is sent or kept")
     choice = tracking.choose_mode(options.mode)
+    if choice.mode == "off":
+        raise UsageError(
+            f"W&B is switched off. Expected a place to publish to, received: {choice.reason}. Unset it, or pass --mode "
+            "online or offline."
+        )
     if options.mode == "online" and choice.mode != "online":
         raise StoreError(
             f"W&B cannot be reached. Expected an answer, received: {choice.reason}. Try again later, or pass --mode "
@@ -108,16 +118,16 @@ def choose(options: PublishOptions) -> Choice:
 def publish(folder: Path, options: PublishOptions, choice: Choice, say: Say) -> Published:
     """Verifies the dataset in `folder` and publishes it as an artifact.
 
-    Aliases and the table of pairs come last: of an artifact that was not sent whole nothing is to be
-    found but a run marked as failed.
+    All else comes after it: of an artifact that was not sent whole nothing is to be found but a run
+    marked as failed.
 
     Raises:
         VerifyError: The dataset is not what its manifest says; nothing was sent.
         StoreError: The server or the store failed; the same command can be given again.
     """
+    root = tracking.root_beside(folder) if choice.mode != "off" else folder
     known = verified(folder)
     folder = folder.resolve()  # the artifact's paths are relative to it, and name nothing that leads here
-    beside = folder.parent  # where there is room for a dataset, there is for W&B's files
     with tempfile.TemporaryDirectory() as scratch, tracking.environment(Path(scratch)):
         artifact = build_artifact(folder, known, options)
     entries = artifact.manifest.entries.values()
@@ -135,7 +145,7 @@ def publish(folder: Path, options: PublishOptions, choice: Choice, say: Say) -> 
     if choice.mode == "off":
         return result
     session = tracking.open_session(
-        beside,
+        root,
         choice,
         say,
         project=options.project,
@@ -152,13 +162,11 @@ def publish(folder: Path, options: PublishOptions, choice: Choice, say: Say) -> 
 def _log(
     session: Session, artifact: Any, folder: Path, options: PublishOptions, result: Published, say: Say
 ) -> Published:
-    """Sends the artifact, or keeps it for 'wandb sync'; then logs the pairs."""
+    """Sends the artifact, or keeps it for 'wandb sync'; then logs what it was made of, and its pairs."""
     aliases = ["latest", *options.aliases()]
-    photos = _photos(folder, options.name, artifact.metadata)
     try:
         if options.mode == "online" and not session.online:
             raise StoreError("W&B could not open a run online (see above). Nothing was sent. Try again later.")
-        artifacts.log_artifact(session, photos, ["latest"], used=True)
         if session.online:
             artifacts.send_artifact(session, artifact, aliases, options.patience_s)
             result = dataclasses.replace(
@@ -170,11 +178,13 @@ def _log(
         tracking.close_session(session, 1, lambda _: None)
         raise
     try:
+        photos = _photos(folder, options.name, artifact.metadata)
+        artifacts.log_artifact(session, photos, ["latest"], used=True)
         log_pairs(session, folder, options.name)
     except Exception as error:  # the dataset is published: this only shows it
-        say(f"warning: the table of pairs could not be logged: {tracking.describe(error)}")
-    complete = tracking.close_session(session, 0, say)
-    return result if complete else dataclasses.replace(result, sync=tracking.sync_command(session))
+        say(f"warning: photos and table of pairs could not be logged: {tracking.describe(error)}")
+    tracking.close_session(session, 0, say)
+    return result
 
 
 def verified(folder: Path) -> Manifest:

@@ -84,7 +84,7 @@ def pull(source: str, out: Path | None = None) -> Pulled:
     file gets its name when it is whole by its digest, and the manifest comes last.
 
     Args:
-        out: Folder for the dataset [default: artifacts/NAME-VERSION].
+        out: Folder for the dataset [default: artifacts/ENTITY/PROJECT/NAME-VERSION].
 
     Raises:
         UsageError: No such address, or no key.
@@ -104,7 +104,7 @@ def pull(source: str, out: Path | None = None) -> Pulled:
         artifact = _find(wandb, source)
         entries = _list_files(artifact)
         address = artifacts.address_of(artifact)
-        folder = Path("artifacts", address.rpartition("/")[2].replace(":", "-")) if out is None else out
+        folder = Path("artifacts", *address.replace(":", "-").split("/")) if out is None else out
         _claim(folder, address, str(artifact.digest))
         transfer = _Transfer(artifact, entries, folder)
         with tracking.environment(transfer.work):

@@ -18,13 +18,13 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, chdir, contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from hazegen.errors import UsageError
+from hazegen.errors import StoreError, UsageError
 
 Mode = Literal["auto", "online", "offline", "off"]
 Say = Callable[[str], object]
@@ -36,26 +36,20 @@ ANSWER_S = 5
 # After that wandb's own process is ended by force [s].
 HELPER_S = 5.0
 
-_LATE = "its end took too long"
-# What W&B takes as a name, less what a shell or a file system would trip over; its projects may have more.
+# What W&B takes as a name, less what a shell, a file system or an address would trip over.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_PROJECT = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
 
 _KEY_HELP = "Log in with 'wandb login', or set WANDB_API_KEY; or choose offline, and sync later."
 
 
-def check_place(project: str, entity: str | None, prefix: str = "") -> None:
+def check_place(project: str | None, entity: str | None, prefix: str = "") -> None:
     """Raises UsageError for a project or an entity that W&B would refuse, when there is nothing done yet."""
-    if not _PROJECT.fullmatch(project):
-        raise UsageError(
-            f"--{prefix}project cannot be used. Expected 1 to 128 characters without any of / \\ # ? % :, received "
-            f"{project!r}. Change --{prefix}project."
-        )
-    if entity is not None and not NAME.fullmatch(entity):
-        raise UsageError(
-            f"--{prefix}entity cannot be used. Expected letters, digits, '_', '-' and '.', received {entity!r}. "
-            f"Change --{prefix}entity."
-        )
+    for option, text in (("project", project), ("entity", entity)):
+        if text is not None and not NAME.fullmatch(text):
+            raise UsageError(
+                f"--{prefix}{option} cannot be used. Expected letters, digits, '_', '-' and '.', received {text!r}. "
+                f"Change --{prefix}{option}."
+            )
 
 
 @dataclass(frozen=True)
@@ -174,6 +168,21 @@ def api_session() -> Iterator[Any]:
             _teardown()
 
 
+def root_beside(folder: Path) -> Path:
+    """Where W&B's files of a dataset lie: in WANDB_DIR, else beside it, where there is room for a dataset.
+
+    Raises:
+        StoreError: Nothing can be written there.
+    """
+    root = Path(os.environ.get("WANDB_DIR") or folder.resolve().parent)
+    if not os.access(root, os.W_OK):
+        raise StoreError(
+            f"W&B's files cannot be written. Expected a folder with the right to write, received '{root}'. Set "
+            "WANDB_DIR to another one."
+        )
+    return root
+
+
 def open_session(root: Path, choice: Choice, say: Say, **facts: Any) -> Session | None:
     """Opens a run below `root`/wandb; offline, with a warning, where online fails.
 
@@ -252,14 +261,18 @@ def close_session(session: Session, exit_code: int, say: Say) -> bool:
     _teardown()
     session._cleanup.close()
     problem = problem or (_logged_error(session.folder) if session.online else "")
-    _tidy(session)
+    try:
+        _tidy(session)
+    except OSError as error:
+        problem = problem or describe(error)
     if session.online and not problem:
         shutil.rmtree(session.data, ignore_errors=True)
         say(f"W&B: {url}")
         return True
     if problem:
         say(f"warning: W&B did not take all of the run: {problem}")
-    say(f"W&B: the run is kept in '{shown(session.folder)}'; send it later: {sync_command(session)}")
+    say(f"W&B: the run is kept in '{shown(session.folder)}', its files in '{shown(session.data)}'; send it later: "
+        f"{sync_command(session)}")  # fmt: skip
     return False
 
 
@@ -305,19 +318,28 @@ def describe(error: BaseException | str) -> str:
 
 def stop_sending() -> None:
     """Ends wandb's own process at once: nothing more reaches the server, and the run counts as crashed there."""
-    with suppress(Exception):  # there is none
-        load_wandb().sdk.wandb_setup._singleton._connection._proc._process.kill()
+    if (helper := _helper()) is not None:
+        helper.kill()
+
+
+def _helper() -> Any:
+    """wandb's own process; None where there is none. There is no public way to it."""
+    try:
+        return load_wandb().sdk.wandb_setup._singleton._connection._proc._process
+    except AttributeError:
+        return None
 
 
 def _teardown() -> None:
-    """Ends wandb's own process; the next session reads its settings afresh."""
-    if _within(HELPER_S, load_wandb().teardown) == _LATE:
-        stop_sending()
+    """Ends wandb's own process, by force where it does not end; the next session reads its settings afresh."""
+    helper = _helper()
+    if _within(HELPER_S, load_wandb().teardown) and helper is not None:
+        helper.kill()
 
 
 def _within(seconds: float, act: Callable[[], object]) -> str:
     """Does what may hang, and what may end this process with the helper's status; returns what went wrong."""
-    problems = [_LATE]
+    problems = ["its end took too long"]
 
     def guarded() -> None:
         try:

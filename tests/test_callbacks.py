@@ -17,7 +17,7 @@ import wandb_reader
 from aodnet_fixtures import make_dataset, smooth
 from PIL import Image
 from wandb_fixtures import entry, exit_code_of, log_of, served, summary_of, without_settings
-from wandb_server import Server
+from wandb_server import ENTITY, Server
 
 from aodnet import callbacks, checkpoint, cli, metrics, model, run_folder, tracking, weights
 from aodnet.config import FitConfig
@@ -117,7 +117,7 @@ def test_run_is_named_tagged_and_grouped(kept: Path, log: Path) -> None:
     assert (run.project, run.display_name, run.run_group, run.job_type) == ("haze", "run", "trials", "fit")
     assert sorted(run.tags) == ["fog", "night"]
     assert exit_code_of(log) == 0
-    assert tracking.read_run(kept) == {"id": run.run_id, "online": False}
+    assert tracking.read_run(kept) == {"id": run.run_id, "online": False, "project": "haze"}
 
 
 def test_summary_is_of_the_best_row(kept: Path, log: Path) -> None:
@@ -362,7 +362,7 @@ def story(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stor
         interrupted = {"name": run.name, "state": run.state, "exit": run.exit_code, "rows": list(run.history)}
         shutil.copytree("runs/first", "runs/second", ignore=shutil.ignore_patterns("wandb"))
         pretend_best(Path("runs/second") / run_folder.HISTORY)
-        local = Path("artifacts/rooms-v0")
+        local = Path("artifacts/tester/haze/rooms-v0")
         statuses["online"] = fit(local, Path("runs/first"), *words, "--wandb", "online", "--resume", epochs=2)
         statuses["offline"] = fit(local, Path("runs/second"), *words, "--wandb", "offline", "--resume", epochs=2)
         yield Story(server, statuses, interrupted, (root / "runs/first", root / "runs/second"), root)
@@ -380,7 +380,9 @@ def test_interrupted_run_has_failed(story: Story) -> None:
 def test_resumed_run_is_the_same_one(story: Story) -> None:
     (run,) = (run for run in story.server.runs.values() if run.job_type == "fit")
     assert (run.name, run.state, run.exit_code) == (story.interrupted["name"], "finished", 0)
-    assert tracking.read_run(story.folders[0]) == {"id": run.name, "online": True}
+    assert tracking.read_run(story.folders[0]) == {
+        "id": run.name, "online": True, "project": "haze", "entity": ENTITY,
+    }  # fmt: skip
     rows = read_history(story.folders[0] / "history.csv")
     assert [{name: row[f"epoch/{name}"] for name in rows[0]} for row in run.history] == rows
     assert [row["_step"] for row in run.history] == [0, 1]
@@ -443,7 +445,7 @@ def test_offline_resume_joins_the_group(story: Story) -> None:
     assert run.run_group == story.interrupted["name"]
     assert run.run_id != story.interrupted["name"]
     assert [row["epoch/epoch"] for row in wandb_reader.history(log)] == [1]
-    assert tracking.read_run(story.folders[1]) == {"id": run.run_id, "online": False}
+    assert tracking.read_run(story.folders[1]) == {"id": run.run_id, "online": False, "project": "haze"}
 
 
 def test_best_epoch_before_an_offline_resume_stays_the_best(story: Story) -> None:

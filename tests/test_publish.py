@@ -265,7 +265,7 @@ def test_published_is_committed_whole_and_linked(
     status, printed, error = run("publish", source / "other-name", *WHERE, "--alias", "again")
     assert (status, error) == (0, "")
     assert dataset.digest in printed
-    assert f"is {ENTITY}/{PROJECT}/rooms:v0, as it was: W&B had this content already." in printed
+    assert f"is {ENTITY}/{PROJECT}/rooms:v0: W&B had this content already, and made no new version." in printed
     assert [artifact.version for artifact in wandb_server.artifacts if artifact.type == "dataset"] == [0]
     assert sorted(dataset.aliases) == ["again", "latest", "paper", "v1.0"]
     assert not [request for request in wandb_server.requests[before:] if request.endswith(".tfrecord")]
@@ -356,6 +356,7 @@ def test_what_is_not_sound_is_refused_before_a_run_is_made(
         ({"name": "-a"}, "--name cannot be used"),
         ({"name": ".."}, "--name cannot be used"),
         ({"name": "a" * 129}, "--name cannot be used"),
+        ({"name": "a" * 122}, "--name is too long. Expected at most 121 characters, received 122. Shorten it."),
         ({"name": "a b"}, "--name cannot be used"),
         ({"name": "rooms\n"}, "--name cannot be used"),
         ({"alias": "latest"}, "--alias cannot be used. .*latest, v0, v1 .*received 'latest'. Change --alias"),
@@ -365,6 +366,7 @@ def test_what_is_not_sound_is_refused_before_a_run_is_made(
         ({"project": "a/b"}, "--project cannot be used. .* received 'a/b'. Change --project"),
         ({"project": ""}, "--project cannot be used"),
         ({"project": "a:b"}, "--project cannot be used"),
+        ({"project": "my haze"}, "--project cannot be used"),
         ({"entity": "team/x"}, "--entity cannot be used. .* received 'team/x'"),
         ({"patience_s": 0.0}, r"--patience-s is out of range. Expected a number above 0, received 0.0."),
         ({"patience_s": float("nan")}, "--patience-s is out of range"),
@@ -377,7 +379,7 @@ def test_options_are_refused(changes: dict[str, Any], message: str) -> None:
 
 
 def test_options_at_the_ends_of_what_is_allowed() -> None:
-    options = PublishOptions("my haze", "a" * 128, entity="team-1", alias=" v1.0, paper,,v1x ", patience_s=1e-3)
+    options = PublishOptions("my-haze", "a" * 121, entity="team-1", alias=" v1.0, paper,,v1x ", patience_s=1e-3)
     assert options.aliases() == ["v1.0", "paper", "v1x"]
     assert PublishOptions(PROJECT, "r").aliases() == []
 
@@ -408,7 +410,7 @@ def test_server_that_is_down(place: Path, tmp_path: Path, run: Callable[..., tup
     assert status == 0
     assert "W&B offline: as asked." in printed
     assert "send it later: wandb sync wandb/offline-run-" in printed
-    assert "'pairs' is not sent yet, and has to stay where it is until it is." in printed
+    assert "'pairs' is not sent yet, and has to stay where and as it is until it is." in printed
 
 
 def test_run_that_cannot_be_opened_online_sends_nothing(
@@ -438,7 +440,7 @@ def test_table_that_cannot_be_logged_is_a_warning(place: Path, monkeypatch: pyte
     lines: list[str] = []
     options = PublishOptions(PROJECT, "rooms", mode="offline")
     publish.publish(place / "pairs", options, publish.choose(options), lines.append)
-    assert "warning: the table of pairs could not be logged: RuntimeError: no pairs" in lines
+    assert "warning: photos and table of pairs could not be logged: RuntimeError: no pairs" in lines
     assert {record.type for record in wandb_reader.artifacts(log_of(place))} == {"dataset", "photos"}
 
 
@@ -492,6 +494,53 @@ def test_make_publishes_what_it_has_made(
     assert content_of(Path("made")) == made
     (dataset,) = (artifact for artifact in wandb_server.artifacts if artifact.type == "dataset")
     assert {name: wandb_server.content(dataset, name) for name in dataset.entries} == made
+
+
+def test_outage_at_the_start_is_no_reason_not_to_make_the_dataset(
+    making: tuple[str, ...], wandb_server: Server, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    wandb_server.spoil(Fault("refuse"))
+    status, _, error = run(*making, "--publish", *WHERE, "--mode", "online")
+    assert status == 4
+    assert "W&B cannot be reached. Expected an answer" in error
+    assert run("verify", "made")[0] == 0
+
+
+def test_alias_that_was_refused_is_not_said_to_be_there(
+    place: Path, wandb_server: Server, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert run("publish", "pairs", *WHERE)[0] == 0
+    wandb_server.spoil(Fault("401", "CreateArtifact"))
+    status, _, error = run("publish", "pairs", *WHERE, "--alias", "paper")
+    assert status == 4
+    assert "Expected all of it on the server" in error
+    wandb_server.spoil(Fault("401", "CreateArtifact"))
+    assert run("publish", "pairs", "--project", PROJECT, "--name", "other")[0] == 4
+    assert {one.collection for one in wandb_server.artifacts} == {"rooms", "rooms-photos", "rooms-pairs"}
+
+
+def test_disabled_wandb_is_no_place_to_publish_to(
+    place: Path, wandb_server: Server, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    status, _, error = run("publish", "pairs", *WHERE)
+    assert status == 2
+    assert "W&B is switched off. Expected a place to publish to, received: WANDB_MODE is disabled." in error
+    assert not wandb_server.requests
+
+
+def test_folder_that_cannot_be_written_to_is_told_before_any_work(
+    place: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", str(place / "nowhere"))
+    status, _, error = run("publish", "pairs", *WHERE, "--mode", "offline")
+    assert status == 4
+    assert "W&B's files cannot be written. Expected a folder with the right to write, received" in error
+    (place / "elsewhere").mkdir()
+    monkeypatch.setenv("WANDB_DIR", str(place / "elsewhere"))
+    assert run("publish", "pairs", *WHERE, "--mode", "offline")[0] == 0
+    assert not (place / "wandb").exists()
+    assert list((place / "elsewhere" / "wandb").glob("data-*"))
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_pulled_is_equal_and_sound(
     count = len(manifest.load(folder).shards)
     assert count >= 5
     assert hazegen.cli.main(["pull", f"wandb:{ENTITY}/haze/rooms:paper"]) == 0
-    out = Path("artifacts", "rooms-v0")
+    out = Path("artifacts", ENTITY, "haze", "rooms-v0")
     printed = capsys.readouterr().out
     assert f"{ENTITY}/haze/rooms:v0 in '{out}': {count} shards" in printed
     assert f"{count} fetched, 0 there already." in printed

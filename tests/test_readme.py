@@ -12,9 +12,9 @@ from hazegen import cli as hazegen_cli
 README = Path(__file__).parent.parent / "README.md"
 
 
-def commands(section: str) -> list[list[str]]:
+def commands(section: str, page: Path = README) -> list[list[str]]:
     """The words of each command in the first sh block below a heading."""
-    block = README.read_text().partition(f"## {section}\n")[2].partition("```sh\n")[2].partition("```")[0]
+    block = page.read_text().partition(f"## {section}\n")[2].partition("```sh\n")[2].partition("```")[0]
     return [words for line in block.splitlines() if (words := shlex.split(line, comments=True))]
 
 
@@ -31,7 +31,7 @@ def workplace(make_photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def test_commands_and_code_work_as_printed(workplace: Path) -> None:
     programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
-    listed = commands("Your own photos")
+    listed = commands("Your own photos") + commands("Weights & Biases")
     assert [words[:2] for words in listed] == [
         ["hazegen", "make"],
         ["hazegen", "make"],
@@ -40,6 +40,9 @@ def test_commands_and_code_work_as_printed(workplace: Path) -> None:
         ["aodnet", "fit"],
         ["aodnet", "evaluate"],
         ["aodnet", "predict"],
+        ["hazegen", "publish"],
+        ["hazegen", "publish"],
+        ["aodnet", "fit"],
     ]
     for program, *words in listed:
         assert programs[program](words) == 0, (program, words)
@@ -49,6 +52,20 @@ def test_commands_and_code_work_as_printed(workplace: Path) -> None:
     scope: dict[str, object] = {}
     exec(compile(code, str(README), "exec"), scope)
     assert scope["net"].count_params() == 1761  # type: ignore[attr-defined]
+
+
+def test_first_minutes_with_wandb_work_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, but for fewer scenes, small ones, and one short epoch."""
+    monkeypatch.chdir(tmp_path)
+    programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
+    listed = commands("The first five minutes", README.parent / "docs" / "wandb.md")
+    assert [words[1] for words in listed] == ["samples", "make", "publish", "publish", "fit", "evaluate"]
+    less = {"samples": ["--scenes", "5", "--width", "96", "--height", "72"]}
+    less["fit"] = ["--epochs", "1", "--crop", "48", "--validation-crop", "48"]
+    for program, *words in listed:
+        assert programs[program]([*words, *less.get(words[0], [])]) == 0, (program, words)
+    kept = sorted(path.parent.parent.parent.name for path in tmp_path.glob("**/offline-run-*/run-*.wandb"))
+    assert kept == sorted([tmp_path.name, "first", "evaluation"])
 
 
 def test_every_recipe_and_document_that_is_named_exists() -> None:

@@ -193,6 +193,18 @@ def test_sync_command_can_be_pasted(
     assert shlex.split(sessions.sync_command(session)) == ["wandb", *command, "wandb/run-1"]
 
 
+def test_private_parts_of_wandb_that_are_used_exist(tmp_path: Path, wandb_enabled: None) -> None:
+    """They may go with any release, and most of those who call them would fall silent."""
+    session = sessions.open_session(tmp_path, sessions.Choice("offline", ""), lambda _: None, project="p")
+    assert session is not None
+    assert sessions._helper().poll() is None
+    assert all(callable(getattr(session.run._interface, name)) for name in ("publish_artifact", "_deliver"))
+    assert callable(session.run._public_api)
+    assert callable(sessions.load_wandb().Artifact("a", type="b")._populate_after_save)
+    sessions.close_session(session, 0, lambda _: None)
+    assert sessions._helper() is None
+
+
 # --- options ---
 
 
@@ -223,9 +235,10 @@ def test_facts_of_a_run() -> None:
         (["--wandb", "nonsense"], "wandb cannot be used. Expected auto|online|offline|off, received 'nonsense'"),
         (["--wandb-models", "all"], "wandb_models cannot be used. Expected best|epoch|checkpoint|none, received 'all'"),
         (["--wandb-pictures", "-1"], "--wandb-pictures is out of range. Expected 0 or more, received -1"),
-        (["--wandb-project", "a/b"], "--wandb-project cannot be used. Expected 1 to 128 characters"),
+        (["--wandb-project", "a/b"], "--wandb-project cannot be used. Expected letters, digits, '_', '-' and '.', rec"),
         (["--wandb-entity", "a b"], "--wandb-entity cannot be used. Expected letters, digits, '_', '-' and '.', rec"),
         (["--wandb-tags", f"fog,{'a' * 65}"], "--wandb-tags cannot be used. Expected tags of at most 64 characters"),
+        (["--wandb", "off", "--wandb-pictures", "3"], "--wandb-pictures is of no use with --wandb off."),
         (["--wandb", "online"], f"W&B cannot be used online. {NO_KEY}"),
     ],
     ids=str,
@@ -382,6 +395,23 @@ def test_evaluation_is_not_logged_unasked(data: Path, models: list[Path], tmp_pa
     assert evaluate(models[:1], data, tmp_path / "scores") == 0
     assert not wandb_server.requests
     assert not (tmp_path / "scores" / "wandb").exists()
+
+
+def test_evaluation_asks_where_it_is_to_be_logged(data: Path, models: list[Path], tmp_path: Path) -> None:
+    assert evaluate(models[:1], data, tmp_path / "scores", "--wandb-project", "mine", "--wandb", "offline") == 0
+    (run,) = (
+        r.run for r in wandb_reader.read_records(log_of(tmp_path / "scores")) if r.WhichOneof("record_type") == "run"
+    )
+    assert run.project == "mine"
+
+
+def test_evaluation_goes_on_where_its_log_cannot_be_opened(
+    data: Path, models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "wandb").touch()
+    assert evaluate(models[:1], data, tmp_path / "scores", "--wandb", "offline") == 0
+    assert "warning: W&B: the evaluation could not be logged: FileExistsError" in capsys.readouterr().out
 
 
 def test_evaluation_online(
