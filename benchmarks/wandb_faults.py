@@ -133,6 +133,7 @@ CASES = [
     Case("publish", None, "auto"),
     *lasting("make", "500 401", "upload"),
     *lasting("make", "vanish", "any"),
+    *lasting("make", "refuse 500", "any", mode="online"),
     Case("make", None, "auto"),
 ]
 
@@ -256,6 +257,7 @@ def start(words: tuple[object, ...], folder: Path, server: Server, key: str | No
         exit_code = process.wait(PROCESS_S)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
         exit_code = None
     seconds = time.monotonic() - began
     reader.join(5)
@@ -435,9 +437,8 @@ def has_dataset(server: Server, dataset: Path) -> str:
 
 
 def half_published(server: Server) -> list[str]:
-    """What a publishing that failed has left, beside the list of photos, pending versions and a failed run."""
-    committed = half_logged(server)
-    committed += [one.collection for one in server.artifacts if one.state == "COMMITTED" and one.type != "photos"]
+    """What a publishing that failed has left, beside pending versions and a failed run."""
+    committed = [one.collection for one in server.artifacts if one.state == "COMMITTED"]
     rows: list[Run] = [run for run in server.runs.values() if run.history or run.exit_code == 0]
     return [f"half-logged: {name} is committed" for name in committed] + [f"half-logged: run {r.name}" for r in rows]
 
