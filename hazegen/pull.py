@@ -1,6 +1,7 @@
 """hazegen pull: a published dataset from W&B, each file verified before it gets its name."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -66,11 +67,13 @@ class _Transfer:
 
     Attributes:
         entries: What W&B lists of it, by name.
+        report: Takes the number of bytes that have come, as they come; fewer where a try was in vain.
     """
 
     artifact: Any
     entries: dict[str, Any]
     folder: Path
+    report: Callable[[int], object] = lambda _: None
 
     @property
     def work(self) -> Path:
@@ -208,11 +211,11 @@ def _fetch_dataset(transfer: _Transfer, address: str) -> Pulled:
         ) as bar,
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
-        jobs = [pool.submit(_fetch_shard, transfer, shard) for shard in wanted]
+        reporting = dataclasses.replace(transfer, report=bar.update)
+        jobs = [pool.submit(_fetch_shard, reporting, shard) for shard in wanted]
         try:
-            for shard, job in zip(wanted, jobs, strict=True):
+            for job in jobs:
                 job.result()
-                bar.update(shard.bytes)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -289,6 +292,7 @@ def _fetch(transfer: _Transfer, name: str) -> None:
     _check_entry(transfer.entries[name], name)
     if transfer.entries[name].ref is not None:
         fetch_reference(transfer.artifact.get_entry(name), transfer.work)
+        transfer.report(transfer.entries[name].size)
         return
     for attempt in range(TRIES):
         try:
@@ -309,12 +313,18 @@ def _download(transfer: _Transfer, name: str) -> None:
     """One file by its signed URL. wandb's own download without a cache shares one path among all threads."""
     path, entry = transfer.work / name, transfer.entries[name]
     (listed,) = transfer.artifact.files(names=[name])
-    with requests.get(listed.direct_url, stream=True, timeout=SILENCE_S) as answer, path.open("wb") as file:
-        answer.raise_for_status()
-        for chunk in answer.iter_content(CHUNK):
-            if file.tell() + len(chunk) > entry.size:
-                break  # whatever comes, it fills no disk
-            file.write(chunk)
+    come = 0
+    try:
+        with requests.get(listed.direct_url, stream=True, timeout=SILENCE_S) as answer, path.open("wb") as file:
+            answer.raise_for_status()
+            for chunk in answer.iter_content(CHUNK):
+                if come + len(chunk) > entry.size:
+                    break  # whatever comes, it fills no disk
+                come += file.write(chunk)
+                transfer.report(len(chunk))
+    except Exception:
+        transfer.report(-come)
+        raise
     if not _is_entry(path, entry):
         path.unlink()
         raise VerifyError(
