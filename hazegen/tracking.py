@@ -263,7 +263,7 @@ def close_session(session: Session, exit_code: int, say: Say) -> bool:
     problem = problem or (_logged_error(session.folder) if session.online else "")
     try:
         _tidy(session)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a full disk; no home folder
         problem = problem or describe(error)
     if session.online and not problem:
         shutil.rmtree(session.data, ignore_errors=True)

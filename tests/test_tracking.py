@@ -205,6 +205,23 @@ def test_private_parts_of_wandb_that_are_used_exist(tmp_path: Path, wandb_enable
     assert sessions._helper() is None
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("no home")], ids=repr)
+def test_end_of_a_run_is_never_an_error(
+    tmp_path: Path, wandb_enabled: None, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    session = sessions.open_session(tmp_path, sessions.Choice("offline", ""), lambda _: None, project="p")
+    assert session is not None
+
+    def fail(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(sessions, "_tidy", fail)
+    said: list[str] = []
+    assert not sessions.close_session(session, 0, said.append)
+    assert "warning: W&B did not take all of the run" in said[0]
+    assert str(error.args[-1]) in said[0]
+
+
 # --- options ---
 
 
