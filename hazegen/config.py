@@ -133,9 +133,8 @@ def add_options(
     for field in dataclasses.fields(cls):
         option = f"--{prefix}{field.name.replace('_', '-')}"
         required = _is_required(field)
-        note = "" if required or from_file or field.default in (None, False) or "[default" in texts[field.name] else (
-            f" [default: {field.default}]"
-        )  # fmt: skip
+        silent = required or from_file or field.default in (None, False, "") or "[default" in texts[field.name]
+        note = "" if silent else f" [default: {field.default}]"
         shared: dict[str, Any] = {"dest": f"{prefix}{field.name}", "default": argparse.SUPPRESS}
         shared["help"] = (texts[field.name] + note).replace("%", "%%")
         if hints[field.name] is bool:
