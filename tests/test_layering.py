@@ -18,7 +18,7 @@ PURE = {f"hazegen.{name}" for name in ("physics", "color", "geometry", "recipe",
 PURE |= {"hazegen.render", "hazegen.camera"}
 PURE |= {"hazegen.scenery", *(name for name in MODULES if name.startswith("hazegen.scenery"))}
 FAST = {"hazegen.render", "hazegen.camera"}  # these two alone may use cv2 and numba too
-PRINTERS = {"hazegen.cli", "aodnet.cli", "hazegen.verbs"}
+PRINTERS = {name for name in MODULES if name.startswith("hazegen.cli")} | {"aodnet.cli", "hazegen.verbs"}
 ONLY_IN = {
     "wandb": {"hazegen.tracking", "hazegen.artifacts", "aodnet.callbacks"},
     "gradio": {"aodnet.demo"},
@@ -77,7 +77,7 @@ def test_hazegen_imports_neither_aodnet_nor_tensorflow(name):
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("aodnet")))
 def test_aodnet_never_imports_the_command_line_of_hazegen(name):
-    assert not {"hazegen.cli", "hazegen.cli.main"} & set(imports(MODULES[name]))
+    assert not any(imported.startswith("hazegen.cli") for imported in imports(MODULES[name]))
 
 
 @pytest.mark.parametrize("package", sorted(ONLY_IN))

@@ -1,0 +1,141 @@
+"""The commands on a finished dataset: hazegen verify, preview, publish, pull, card."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hazegen import config
+from hazegen.errors import VerifyError
+from hazegen.manifest import SPLITS, About
+from hazegen.verbs import new_parser
+
+if TYPE_CHECKING:
+    from hazegen.publish import PublishOptions
+    from hazegen.tracking import Choice
+
+
+def run_verify(argv: list[str]) -> int:
+    """hazegen verify."""
+    parser = new_parser(
+        "hazegen verify",
+        "Holds every shard against the manifest: size, SHA-256, count, each record, each picture.",
+        "  hazegen verify dataset",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    parser.add_argument("--workers", type=int, help="threads that work at once [default: all cores]")
+    given = parser.parse_args(argv)
+    from hazegen.verify import verify
+
+    rows, strangers = verify(given.dataset, given.workers)
+    print(f"{'shard':<36}{'records':>9}  state")
+    for row in rows:
+        print(f"{row.shard.name:<36}{row.records:>9}  {row.problem or 'ok'}")
+    bad = [row for row in rows if row.problem]
+    if bad or strangers:
+        names = [row.shard.name for row in bad] + [f"{name} (not in the manifest)" for name in strangers]
+        raise VerifyError(
+            f"'{given.dataset}' is not what its manifest says. Expected {len(rows)} sound shards, received "
+            f"{len(bad)} damaged and {len(strangers)} unknown: {', '.join(names[:5])}. Make or download them again."
+        )
+    print(f"all {len(rows)} shards and {sum(row.records for row in rows)} pairs are as the manifest says.")
+    return 0
+
+
+def run_publish(argv: list[str]) -> int:
+    """hazegen publish."""
+    from hazegen import publish
+
+    parser = new_parser(
+        "hazegen publish",
+        "Verifies a dataset and publishes it as a W&B artifact: equal content gives no new version.",
+        "  hazegen publish dataset --project haze --name rooms --mode dry-run\n"
+        "  hazegen publish dataset --project haze --name rooms --alias v1.0,paper\n"
+        "  hazegen publish dataset --project haze --name rooms --reference s3://bucket/dataset",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    config.add_options(parser, publish.PublishOptions, "where and how")
+    given = parser.parse_args(argv)
+    options = config.build(publish.PublishOptions, config.given(given, publish.PublishOptions))
+    publish_folder(given.dataset, options, publish.choose(options))
+    return 0
+
+
+def publish_folder(folder: Path, options: "PublishOptions", choice: "Choice") -> None:
+    from hazegen.publish import publish
+
+    if choice.mode != "off":
+        print(f"W&B {choice.mode}: {choice.reason}.")
+    done = publish(folder, options, choice, print)
+    if choice.mode == "off":
+        print("Nothing was sent; the same command without --mode dry-run publishes it.")
+    elif done.address and done.unchanged:
+        print(f"'{folder}' is {done.address}: W&B had this content already, and made no new version.")
+        print(f"next: hazegen pull wandb:{done.address} --out copy")
+    elif done.address:
+        print(f"'{folder}' is published as {done.address}.")
+        print(f"next: aodnet fit --data wandb:{done.address}")
+    else:
+        print(f"'{folder}' is not sent yet, and has to stay where and as it is until it is.")
+
+
+def run_pull(argv: list[str]) -> int:
+    """hazegen pull."""
+    parser = new_parser(
+        "hazegen pull",
+        "Fetches a published dataset, verifies each file, and goes on where an earlier pull was left.",
+        "  hazegen pull wandb:team/haze/rooms:latest --out dataset",
+    )
+    parser.add_argument("source", help="wandb:entity/project/name:alias")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the dataset [default: artifacts/ENTITY/PROJECT/NAME-VERSION]"
+    )
+    given = parser.parse_args(argv)
+    from hazegen.pull import pull
+
+    pulled = pull(given.source, given.out)
+    size = sum(shard.bytes for shard in pulled.manifest.shards)
+    print(f"{pulled.address} in '{pulled.folder}': {len(pulled.manifest.shards)} shards, {size / 1e6:,.0f} MB; "
+          f"{pulled.fetched} fetched, {pulled.kept} there already.")  # fmt: skip
+    if pulled.left_out:
+        print(f"  {pulled.left_out} files of the artifact are no part of the dataset and were left out.")
+    print(f"next: aodnet fit --data {pulled.folder}")
+    return 0
+
+
+def run_preview(argv: list[str]) -> int:
+    """hazegen preview."""
+    parser = new_parser(
+        "hazegen preview",
+        "Writes a contact sheet: clean, transmission (where stored), hazy, with beta, A and visibility.",
+        "  hazegen preview dataset --out preview.png\n  hazegen preview dataset --out test.png --split test --pairs 24",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+    parser.add_argument("--pairs", type=int, default=12, help="how many [default: 12]")
+    parser.add_argument("--split", choices=SPLITS, help="only this split")
+    given = parser.parse_args(argv)
+    from hazegen.preview import preview
+
+    shown = preview(given.dataset, given.out, given.pairs, given.split)
+    print(f"{shown} pairs in '{given.out}'.")
+    return 0
+
+
+def run_card(argv: list[str]) -> int:
+    """hazegen card."""
+    parser = new_parser(
+        "hazegen card",
+        "Writes a dataset's README.md, croissant.json and preview.jpg again; given fields go into its manifest first.",
+        "  hazegen card dataset\n  hazegen card dataset --license CC-BY-4.0 --source https://example.org/photos",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    config.add_options(parser, About, "photos and depth maps (what is not given stays as it is)")
+    namespace = parser.parse_args(argv)
+    about = config.given(namespace, About)
+    config.build(About, about)
+    from hazegen.card import FILES, rewrite
+
+    known, changed = rewrite(namespace.dataset, about)
+    print(f"{', '.join(FILES)} in '{namespace.dataset}'; changed in the manifest: {', '.join(changed) or 'nothing'}.")
+    for name, text in vars(known.about).items():
+        print(f"  {name:<11}{' '.join(text.split()) or f'not stated: pass --{name}'}")
+    return 0

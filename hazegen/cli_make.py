@@ -1,0 +1,140 @@
+"""The commands that make data: hazegen samples, hazegen make."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hazegen import config
+from hazegen.errors import RefusedError, StoreError, UsageError
+from hazegen.manifest import SPLITS, About
+from hazegen.recipe import Recipe
+from hazegen.verbs import new_parser
+
+if TYPE_CHECKING:
+    from hazegen.planning import MakeOptions
+
+
+def run_samples(argv: list[str]) -> int:
+    """hazegen samples."""
+    parser = new_parser(
+        "hazegen samples",
+        "Makes procedural scenes (streets and rooms) with exact depth and intrinsics.",
+        "  hazegen samples --out scenes --scenes 24 --seed 0",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="new folder; images, depth and camera go into it")
+    parser.add_argument("--scenes", type=int, default=24, help="how many [default: 24]")
+    parser.add_argument("--seed", type=int, default=0, help="decides them all [default: 0]")
+    parser.add_argument("--width", type=int, default=640, help="width [px, default: 640]")
+    parser.add_argument("--height", type=int, default=480, help="height [px, default: 480]")
+    given = parser.parse_args(argv)
+    from hazegen.samples import make_samples
+
+    made = make_samples(given.out, given.scenes, given.seed, width=given.width, height=given.height, progress=True)
+    print(f"{made.streets} streets and {made.rooms} rooms in '{given.out}'.")
+    print(
+        f"next: hazegen make --images {given.out}/images --depth {given.out}/depth --camera {given.out}/camera "
+        "--out dataset --recipe outdoor-visibility"
+    )
+    return 0
+
+
+def run_make(argv: list[str]) -> int:
+    """hazegen make."""
+    from hazegen import publish
+    from hazegen.cli_dataset import publish_folder
+    from hazegen.planning import MakeOptions
+
+    parser = new_parser(
+        "hazegen make",
+        "Makes a dataset of hazy/clean pairs from photos and depth maps.",
+        "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset --dry-run\n"
+        "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset\n"
+        "  hazegen make --images photos --depth depth --camera camera --out fog --variants 5 --maps \\\n"
+        "      --recipe outdoor-visibility --recipe.visibility-m 'log-uniform(30, 300)'\n"
+        "  hazegen make --images photos --depth depth --out dataset --publish --project haze --name rooms",
+    )
+    config.add_options(parser, MakeOptions, "dataset")
+    config.add_options(parser, About, "photos and depth maps (for manifest and card; decides no byte of a shard)")
+    group = parser.add_argument_group("publishing")
+    group.add_argument("--publish", action="store_true", help="publish the finished dataset, as hazegen publish does")
+    config.add_options(parser, publish.PublishOptions, "publishing: where (with --publish alone)", needed=False)
+    parser.add_argument("--recipe", default="aod-released", help="recipe file or name [default: aod-released]")
+    config.add_options(parser, Recipe, "recipe (each stands above the recipe file)", "recipe.", from_file=True)
+    namespace = parser.parse_args(argv)
+    path = config.find_config(namespace.recipe, "recipes")
+    values = config.read_config(path, Recipe) | config.given(namespace, Recipe, "recipe.")
+    recipe = config.build(Recipe, values, "recipe.")
+    options = config.build(MakeOptions, config.given(namespace, MakeOptions))
+    about = config.given(namespace, About)
+    config.build(About, about)
+    target = config.given(namespace, publish.PublishOptions)
+    if target and not namespace.publish:
+        raise UsageError(
+            f"--{min(target).replace('_', '-')} is of no use alone. Expected --publish beside it, received none. "
+            "Add --publish, or take it out."
+        )
+    publishing = config.build(publish.PublishOptions, target) if namespace.publish else None
+    if options.dry_run:
+        return _dry_run(options, recipe)
+    choice, unreachable = None, None
+    try:
+        choice = publish.choose(publishing) if publishing else None  # a key that is not valid ends it here
+    except StoreError as error:
+        unreachable = error  # no reason not to make the dataset
+    status = _make_for_real(options, recipe, about)
+    if unreachable is not None:
+        raise unreachable
+    if publishing and choice:
+        publish_folder(options.out, publishing, choice)
+    return status
+
+
+def _dry_run(options: "MakeOptions", recipe: Recipe) -> int:
+    from hazegen.estimate import estimate
+
+    told = estimate(options, recipe)
+    print(f"inputs      {told.found} found, {sum(told.rejected.values())} rejected{_codes(told.rejected)}")
+    print(f"others      {told.others} files of another name pattern or format, not looked at")
+    print(f"scenes      {', '.join(f'{count} {split}' for split, count in sorted(told.scenes.items()))}")
+    print(f"to write    {told.pairs} pairs in {told.shards} shards, about {told.bytes / 1e6:,.0f} MB")
+    print(f"time        about {told.seconds:,.0f} s")
+    for problem in told.probe_rejected:
+        print(f"rejected    {problem}")
+    print("Nothing was written; the same command without --dry-run makes it.")
+    refused = sum(count for code, count in told.rejected.items() if code != "left-out")
+    return 3 if refused + len(told.probe_rejected) > options.max_rejected * told.found else 0
+
+
+def _make_for_real(options: "MakeOptions", recipe: Recipe, about: dict[str, str]) -> int:
+    from hazegen.make import make
+
+    made = make(options, recipe, about)
+    known, inputs, out = made.manifest, made.manifest.inputs, options.out
+    if made.changed:
+        print(f"'{out}' was finished; written anew: {', '.join(made.changed)}.")
+    elif made.reused == len(known.shards):
+        print(f"Nothing to do: '{out}' is finished.")
+    records, size = sum(s.records for s in known.shards), sum(s.bytes for s in known.shards)
+    print(f"{records} pairs of {inputs['used']} scenes in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
+          f"{made.seconds:.1f} s, recipe {recipe.name}, licence {known.about.license or 'not stated (--license)'}."
+          )  # fmt: skip
+    for split in SPLITS:
+        counts = known.splits[split]
+        print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
+    print(f"  inputs: {inputs['found']} found = {inputs['used']} used + {inputs['rejected']} rejected"
+          f"{_codes(made.rejected)}")  # fmt: skip
+    if made.others:
+        print(f"  others: {made.others} files of another name pattern or format were not looked at")
+    print(f"next: hazegen preview {out} --out preview.png, then: aodnet fit --data {out}")
+    refused = inputs["rejected"] - made.rejected.get("left-out", 0)
+    if refused > options.max_rejected * inputs["found"]:
+        raise RefusedError(
+            f"{refused} of {inputs['found']} inputs were rejected. Expected at most {options.max_rejected:.1%}; "
+            f"first reason: {made.first_reason} The dataset is finished without them. '{out}/inputs.csv' lists "
+            "each with its reason; mend them, or pass --max-rejected."
+        )
+    return 0
+
+
+def _codes(rejected: dict[str, int]) -> str:
+    listed = ", ".join(f"{count} {code}" for code, count in sorted(rejected.items()))
+    return f" ({listed})" if listed else ""
