@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hazegen import images, manifest, records
 from hazegen.errors import RefusedError, UsageError
-from hazegen.scenes import IMAGE_SUFFIXES
+from hazegen.pairing import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def restore_picture(restore: Restore, pixels: Pixels, name: str) -> Pixels:
 
 
 def _list_files(inputs: list[Path]) -> list[Path]:
-    from hazegen.scenes import IMAGE_SUFFIXES
+    from hazegen.pairing import IMAGE_SUFFIXES
 
     files: list[Path] = []
     for path in inputs:

@@ -57,9 +57,9 @@ def plan(folder: Path, given: argparse.Namespace) -> list[build.ShardTask]:
         make_samples(made, given.scenes, 0)
     recipe = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
     options = planning.MakeOptions(
-        given.images or made / "images",
-        given.depth or made / "depth",
-        folder / "out",
+        images=given.images or made / "images",
+        depth=given.depth or made / "depth",
+        out=folder / "out",
         depth_scale=given.depth_scale,
         camera=None if given.images else made / "camera",
         variants=given.variants,

@@ -9,16 +9,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from hazegen import color, engine, images, records, sampling, scenes, shards, synthesis
+from hazegen import color, engine, images, light, records, render, sampling, scenes, shards
 from hazegen.recipe import Recipe
-from hazegen.scenes import Reading, Scene, SceneRef
+from hazegen.pairing import SceneRef
+from hazegen.scenes import Reading, Scene
 from hazegen.shards import ShardPlan
 
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
 INPUT_COLUMNS = ("key", "image", "depth", "split", "fate", "code", "reason")
 # Of the used inputs alone: what the depth file was taken to mean, and what was found in it.
-DEPTH_COLUMNS = ("depth_kind", "depth_unit", "holes", "sky", "largest_m")
+DEPTH_COLUMNS = ("depth_kind", "depth_values", "depth_unit", "holes", "sky", "largest_m")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def build_shard(task: ShardTask, report: engine.Report) -> None:
             rows.append(input_row(ref.key, ref.image, ref.depth, "rejected", "", error.code, str(error)))
             report(task.variants)
             continue
-        rows.append(_used_row(ref, scene, task.plan.split))
+        rows.append(_used_row(ref, scene, task))
         sizes.append(scene.clean.shape[:2])
         for key, record in scene_records(scene, task):
             encoded[key] = record
@@ -63,29 +65,37 @@ def build_shard(task: ShardTask, report: engine.Report) -> None:
 
 def scene_records(scene: Scene, task: ShardTask) -> Iterator[tuple[str, bytes]]:
     """Key and record of each variant of one scene."""
-    unit_m = sampling.metres_per_unit(task.recipe, scene.largest_m)
-    suffix = SUFFIX[task.codec]
+    recipe, suffix = task.recipe, SUFFIX[task.codec]
+    unit_m = sampling.metres_per_unit(recipe, scene.largest_m)
+    estimated = None
+    if isinstance(recipe.atmospheric_light, str):
+        estimated = light.estimate(scene.clean, scene.distance_m, recipe.atmospheric_light, recipe.color_space)
     clean = images.encode(scene.clean, suffix, task.quality)
-    for haze in sampling.draw_variants(task.recipe, task.seed, scene.key, task.variants, unit_m):
-        transmission = synthesis.transmission_of(scene.distance_m, haze)
-        hazy = synthesis.render(scene.clean, transmission, haze, task.recipe.color_space)
+    for haze in sampling.draw_variants(recipe, task.seed, scene.key, task.variants, unit_m, estimated):
+        rendered = render.render(scene.clean, scene.distance_m, haze, recipe.color_space, scene.camera)
         values: dict[str, Any] = {
             "key": f"{scene.key}#{haze.variant:04d}",
             "scene": scene.key,
             "variant": haze.variant,
             "clean": clean,
-            "hazy": images.encode(hazy, suffix, task.quality),
+            "hazy": images.encode(rendered.hazy, suffix, task.quality),
             "height": scene.clean.shape[0],
             "width": scene.clean.shape[1],
             "beta": haze.beta,
             "atmospheric_light": haze.atmospheric_light,
             "visibility_m": haze.visibility_m,
-            "mean_transmission": float(transmission.mean(dtype=np.float64)),
+            "mean_transmission": float(rendered.transmission.mean(dtype=np.float64)),
             "haze": json.dumps(sampling.as_json_fields(haze), sort_keys=True),
         }
         if task.maps:
-            values["transmission"] = images.encode(color.to_uint16(transmission).squeeze(-1), ".png")
+            values["transmission"] = images.encode(_map(rendered.transmission), ".png")
         yield values["key"], records.encode(values)
+
+
+def _map(transmission: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Transmission in 16 bits: one channel, or three where the haze has colour."""
+    pixels = color.to_uint16(transmission)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
 def input_row(key: str, image: str, depth: str, fate: str, split: str, code: str, reason: str) -> dict[str, Any]:
@@ -94,9 +104,10 @@ def input_row(key: str, image: str, depth: str, fate: str, split: str, code: str
     return row | dict.fromkeys(DEPTH_COLUMNS, "")
 
 
-def _used_row(ref: SceneRef, scene: Scene, split: str) -> dict[str, Any]:
+def _used_row(ref: SceneRef, scene: Scene, task: ShardTask) -> dict[str, Any]:
     fmt = scene.depth_format
     unit = 1.0 if fmt.unit is None else fmt.unit
+    meant = (task.reading.convention, fmt.values, unit)
     shares = (f"{scene.holes:.6f}", f"{scene.sky:.6f}", f"{scene.largest_m:.6g}")
-    row = input_row(ref.key, ref.image, ref.depth, "used", split, "", "")
-    return row | dict(zip(DEPTH_COLUMNS, (fmt.kind, unit, *shares), strict=True))
+    row = input_row(ref.key, ref.image, ref.depth, "used", task.plan.split, "", "")
+    return row | dict(zip(DEPTH_COLUMNS, (*meant, *shares), strict=True))

@@ -41,6 +41,7 @@ def run_make(argv: list[str]) -> int:
     """hazegen make."""
     from hazegen import publish
     from hazegen.cli_dataset import publish_folder
+    from hazegen.depth.options import DepthOptions
     from hazegen.planning import MakeOptions
 
     parser = new_parser(
@@ -53,6 +54,7 @@ def run_make(argv: list[str]) -> int:
         "  hazegen make --images photos --depth depth --out dataset --publish --project haze --name rooms",
     )
     config.add_options(parser, MakeOptions, "dataset")
+    config.add_options(parser, DepthOptions, "depth maps and cameras")
     config.add_options(parser, About, "photos and depth maps (for manifest and card; decides no byte of a shard)")
     group = parser.add_argument_group("publishing")
     group.add_argument("--publish", action="store_true", help="publish the finished dataset, as hazegen publish does")

@@ -90,7 +90,9 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
     if type(None) in typing.get_args(hint) and (value is None or value in ("null", "none")):
         return None
     if Draw in (hint, *typing.get_args(hint)):
-        return parse_draw(value)
+        return value if value in _words(hint) else parse_draw(value)
+    if typing.get_origin(hint) is tuple and isinstance(value, str):
+        value = value.strip(" []").split(",")
     try:
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
@@ -100,13 +102,20 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
         ) from None
 
 
+def _words(hint: Any) -> list[str]:
+    """The words that a union with Literals allows beside its other types."""
+    return [word for part in typing.get_args(hint) for word in typing.get_args(part)]
+
+
 def describe(hint: Any) -> str:
     """A type as a user would name it."""
     arguments = [argument for argument in typing.get_args(hint) if argument is not type(None)]
     if typing.get_origin(hint) is typing.Literal:
         return "|".join(str(argument) for argument in arguments)
-    if type(None) in typing.get_args(hint):
-        return describe(arguments[0])
+    if typing.get_origin(hint) is tuple:
+        return f"[{', '.join(describe(argument) for argument in arguments)}]"
+    if arguments:
+        return "|".join(describe(argument) for argument in arguments)
     names = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH", Draw: "DRAW", bool: "true|false"}
     return names.get(hint, str(hint))
 
@@ -120,7 +129,7 @@ def add_options(
     from_file: bool = False,
     needed: bool = True,
 ) -> None:
-    """One option for each field of the dataclass `cls`, its help from the class's docstring.
+    """One option for each field that the dataclass `cls` itself declares, its help from the class's docstring.
 
     Options that are not given leave no trace in the namespace: a config file may still say them.
 
@@ -131,6 +140,8 @@ def add_options(
     group = parser.add_argument_group(title)
     hints, texts = typing.get_type_hints(cls), attribute_texts(cls)
     for field in dataclasses.fields(cls):
+        if field.name not in cls.__annotations__:
+            continue  # of a base, which has a group of its own
         option = f"--{prefix}{field.name.replace('_', '-')}"
         required = _is_required(field)
         silent = required or from_file or field.default in (None, False, "") or "[default" in texts[field.name]

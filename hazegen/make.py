@@ -19,7 +19,7 @@ from hazegen.errors import RefusedError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, About, Manifest, Shard, check_shards, load
 from hazegen.planning import MakeOptions, Plan, deciding, fingerprint, plan, versions
 from hazegen.recipe import Recipe
-from hazegen.scenes import Rejected
+from hazegen.pairing import Rejected
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def _collect(
 def _resolved(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What depth files were taken to mean in the end, by options, camera files and defaults together."""
     used = [row for row in rows if row["fate"] == "used"]
-    return {f"{name}s": sorted({row[name] for row in used}) for name in ("depth_kind", "depth_unit")}
+    names = {"depth_kind": "depth_kinds", "depth_values": "depth_values", "depth_unit": "depth_units"}
+    return {plural: sorted({row[name] for row in used}) for name, plural in names.items()}
 
 
 def _write_inputs(out: Path, rows: list[dict[str, Any]]) -> None:

@@ -19,6 +19,9 @@ import numpy as np
 # 3.912 / beta, is 31 % longer: never mix the two.
 OPTICAL_DEPTH_AT_VISIBILITY = math.log(20.0)
 
+# The wavelength that a visibility, and a beta given as one number, refer to: green light.
+REFERENCE_NM = 550.0
+
 
 def beta_from_visibility(visibility_m: Any) -> Any:
     """Extinction coefficient [1/m] at which 5 % of the light is left after `visibility_m` [m].
@@ -31,6 +34,16 @@ def beta_from_visibility(visibility_m: Any) -> Any:
 def visibility_from_beta(beta: Any) -> Any:
     """Meteorological optical range [m] of the extinction coefficient `beta` [1/m], above 0."""
     return OPTICAL_DEPTH_AT_VISIBILITY / beta
+
+
+def beta_at_wavelength(beta: Any, wavelength_nm: Any, exponent: Any) -> Any:
+    """Extinction coefficient [1/m] at a wavelength [nm], from `beta` at 550 nm: Angstrom's law.
+
+    beta(lambda) = beta (lambda / 550 nm)^-exponent
+
+    An exponent of 0 is gray (the droplets of fog), one above 0 makes blue haze denser than red.
+    """
+    return beta * (wavelength_nm / REFERENCE_NM) ** -exponent
 
 
 def transmission(beta: Any, distance_m: Any, xp: Any = np) -> Any:

@@ -12,39 +12,34 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from hazegen import engine, images, records, sampling, scenes, shards, splits
+from hazegen import engine, images, pairing, records, sampling, scenes, shards, splits
 from hazegen.build import ShardTask
-from hazegen.depth.formats import DepthFormat
+from hazegen.depth import containers, conventions
+from hazegen.depth.formats import RELATIVE, check_complete, from_camera_file
+from hazegen.depth.options import DepthOptions
 from hazegen.errors import RefusedError, UsageError
 from hazegen.geometry import focal_px
+from hazegen.pairing import Rejected, SceneRef
 from hazegen.recipe import Recipe
-from hazegen.scenes import Reading, Rejected, SceneRef
+from hazegen.scenes import Reading
 
 # Mean size of an encoded pixel, for the size of shards alone: JPEG 95 4:4:4 and PNG, both images.
 BYTES_PER_PIXEL = {"jpeg": 0.75, "png": 3.2}
 
 
-@dataclass(frozen=True)
-class MakeOptions:
+@dataclass(frozen=True, kw_only=True)
+class MakeOptions(DepthOptions):
     """What is made, from what, and how.
 
     Attributes:
         images: Folder of clean photos, in any format of OpenCV, sub-folders included.
-        depth: Folder of depth maps: PNG of 8 or 16 bits, .npy, or disparity.
+        depth: Folder of depth maps, or the one file of a convention that stacks its frames.
         out: New folder for the dataset. The same command on an unfinished one continues it.
-        depth_scale: Metres in one unit of the depth files (0.001 for millimetres); for disparity, pixels
-            in one unit. Needed for integers unless the camera files say it.
-        depth_kind: Whether the files hold plane depth, distance along the ray, or disparity
-            [default: as the camera files say, else plane].
-        not_measured: Value of the depth files that means "no measurement" [default: 0]. NaN always does.
-        no_surface: Value that means "no surface, infinitely far", as 65535 [default: none]. Infinity does.
-        focal_px: Focal length, for disparity.
-        baseline_m: Baseline, for disparity.
-        camera: Camera file for all scenes, or folder with one (KEY.json) for each.
-        fov_deg: Horizontal field of view of all photos, where there is no camera file.
-        fit_depth: Resize a depth map of another size to its image, by nearest neighbour.
-        image_pattern: What the name of an image is beside its key, as '{key}_leftImg8bit'.
-        depth_pattern: The same for depth maps, as '{key}_depth' or '{key}_disparity'.
+        transmission: Folder of transmission maps, in place of depth.
+        transmission_beta: Extinction [1/m] that these were made with: d = -ln(t) / beta.
+        depth_model: ONNX file of a network that estimates depth, in place of depth maps (see --model. below).
+        flat_depth: Plane depth [m] of every pixel, in place of depth maps: for photos from straight above.
+        trust_depth: Go on although the depth maps look wrong.
         variants: Hazy images of each scene [default: the recipe's whole grid, else 10].
         seed: Decides haze and splits; the same seed, inputs and recipe give the same bytes.
         codec: How images are stored: jpeg (4:4:4) or png (lossless, 4 to 6 times slower and larger).
@@ -61,19 +56,13 @@ class MakeOptions:
     """
 
     images: Path
-    depth: Path
     out: Path
-    depth_scale: float | None = None
-    depth_kind: Literal["plane", "ray", "disparity"] | None = None
-    not_measured: float | None = None
-    no_surface: float | None = None
-    focal_px: float | None = None
-    baseline_m: float | None = None
-    camera: Path | None = None
-    fov_deg: float | None = None
-    fit_depth: bool = False
-    image_pattern: str = "{key}"
-    depth_pattern: str = "{key}"
+    depth: Path | None = None
+    transmission: Path | None = None
+    transmission_beta: float | None = None
+    depth_model: Path | None = None
+    flat_depth: float | None = None
+    trust_depth: bool = False
     variants: int | None = None
     seed: int = 0
     codec: Literal["jpeg", "png"] = "jpeg"
@@ -93,6 +82,7 @@ class MakeOptions:
             ("--quality", self.quality, 1 <= self.quality <= 100, "1 to 100"),
             ("--shard-mb", self.shard_mb, 0 < self.shard_mb < math.inf, "a number above 0"),
             ("--limit", self.limit, self.limit is None or self.limit >= 1, "at least 1"),
+            ("--flat-depth", self.flat_depth, 0 < (self.flat_depth or 1) < math.inf, "metres above 0"),
             ("--max-rejected", self.max_rejected, 0 <= self.max_rejected <= 1, "a share in [0, 1]"),
         )
         for name, value, sound, expected in checks:
@@ -103,19 +93,31 @@ class MakeOptions:
             raise UsageError(
                 "Two ways to split. Expected --split-file or --group-by, received both. Write the groups into the file."
             )
+        sources = {"--depth": self.depth, "--transmission": self.transmission, "--depth-model": self.depth_model}
+        sources |= {"--flat-depth": self.flat_depth}
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) != 1:
+            raise UsageError(
+                f"Distances have one source. Expected one of {', '.join(sources)}, received {' and '.join(given) or 'none'}"
+                ". Pass one of them."
+            )
+        if (self.transmission is None) != (self.transmission_beta is None):
+            raise UsageError(
+                "Transmission maps and the beta that made them belong together. Expected --transmission and "
+                f"--transmission-beta, received {self.transmission} and {self.transmission_beta}. Pass both: with the "
+                "recipe's beta equal to it, the haze has exactly the maps' transmission."
+            )
 
     def reading(self) -> Reading:
         """How the files of a scene are read."""
-        given = {
-            "kind": self.depth_kind,
-            "unit": self.depth_scale,
-            "not_measured": self.not_measured,
-            "no_surface": self.no_surface,
-            "focal_px": self.focal_px,
-            "baseline_m": self.baseline_m,
-        }
-        fields = {name: value for name, value in given.items() if value is not None}
-        return Reading(self.images, self.depth, self.camera, self.fov_deg, fields, self.fit_depth)
+        told = self.format_fields()
+        depth, convention = self.depth or self.images, self.depth_kind
+        if self.transmission is not None:
+            depth, convention = self.transmission, "transmission"
+            told |= {"beta": self.transmission_beta}
+        cameras = (self.camera, self.fov_deg)
+        sparse = (self.sparse, self.sparse_scale)
+        return Reading(self.images, depth, *cameras, convention, told, self.fit_depth, *sparse, self.flat_depth)
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,8 @@ def plan(options: MakeOptions, recipe: Recipe) -> Plan:
     engine.check_workers(options.workers if options.workers is not None else 1)
     variants = sampling.count_variants(recipe, options.variants)
     reading = options.reading()
-    _check_convention(reading, recipe)
-    patterns = (options.image_pattern, options.depth_pattern)
-    found, rejected, others = scenes.find_scenes(options.images, options.depth, *patterns)
+    _check_convention(options, reading, recipe)
+    found, rejected, others = find_inputs(options, reading)
     found = sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.limit]
     total = len(found) + len(rejected)
     split_of, left_out = _split(found, options)
@@ -157,25 +158,52 @@ def plan(options: MakeOptions, recipe: Recipe) -> Plan:
     return Plan([ShardTask(p, options.out, *settings) for p in plans], rejected + left_out, total, others)
 
 
-def _check_convention(reading: Reading, recipe: Recipe) -> None:
+def find_inputs(options: DepthOptions, reading: Reading) -> tuple[list[SceneRef], list[Rejected], int]:
+    """The scenes, the files that cannot be paired, and the number of other files; see pairing.find_scenes."""
+    convention = conventions.find(reading.convention)
+    if reading.flat_m is not None:
+        return pairing.find_photos(reading.images, options.patterns()[0])
+    if not convention.stack:
+        return pairing.find_scenes(reading.images, reading.depth, *options.patterns(), convention.suffixes)
+    if reading.images != reading.depth or not reading.depth.is_file():
+        raise UsageError(
+            f"Convention '{convention.name}' has photos and depth in one file. Expected that file for --images and for "
+            f"--depth, received '{reading.images}' and '{reading.depth}'. Pass it twice."
+        )
+    return pairing.frames(reading.depth, containers.count_frames(reading.depth, convention.format)), [], 0
+
+
+def _check_convention(options: MakeOptions, reading: Reading, recipe: Recipe) -> None:
+    """Refuses, before any file is read, what no file can mend."""
     if reading.fov_deg is not None:
         focal_px(reading.fov_deg, 1)
-    if reading.camera is None:
-        DepthFormat(**reading.depth_format)
-    elif "unit" in reading.depth_format:
-        DepthFormat(unit=reading.depth_format["unit"])
+    convention = conventions.find(reading.convention)
     if reading.camera is not None and not reading.camera.exists():
         raise UsageError(
             f"--camera names nothing. Expected a JSON file or a folder of them, received '{reading.camera}'. Check it."
         )
     if reading.camera is not None and reading.fov_deg is not None:
         raise UsageError("Two sources of intrinsics. Expected --camera or --fov-deg, received both. Leave one out.")
-    have = "ray" if reading.depth_format.get("kind") == "ray" else "plane"
-    if have != recipe.path and reading.camera is None and reading.fov_deg is None:
+    if reading.sparse is not None and not reading.sparse.is_dir():
+        raise UsageError(f"--sparse is no folder. Expected a folder of maps, received '{reading.sparse}'. Check it.")
+    fmt = from_camera_file({}, reading.depth_format, convention.format)
+    if reading.sparse is not None and fmt.values not in RELATIVE:
+        raise UsageError(
+            f"--sparse fits the scale of relative depth. Expected values relative or relative-inverse, received "
+            f"'{fmt.values}'. Leave --sparse out, or correct --depth-kind or --depth-values."
+        )
+    if reading.camera is None and convention.calibration is None and reading.sparse is None:
+        check_complete(fmt)
+    have = scenes.measured_along(fmt, recipe)
+    known = reading.camera is not None or reading.fov_deg is not None or convention.calibration is not None
+    if (have != recipe.path or recipe.needs_camera) and not known:
         raise UsageError(
             f"Recipe '{recipe.name}' measures along the {recipe.path}, the depth maps hold {have} depth. Expected "
             "intrinsics to convert them, received none. Pass --fov-deg DEGREES or --camera FILE|DIR, or "
             f"--recipe.path {have}."
+            if have != recipe.path
+            else f"Recipe '{recipe.name}' places its haze in space. Expected intrinsics, received none. Pass "
+            "--fov-deg DEGREES or --camera FILE|DIR."
         )
 
 
@@ -194,7 +222,7 @@ def _nothing_found(options: MakeOptions, rejected: list[Rejected], total: int) -
     first = f"; first reason: {rejected[0].reason}" if rejected else "."
     return (
         f"No scene to use. Expected images in '{options.images}' with depth maps of the same names in "
-        f"'{options.depth}', received {total} inputs, {len(rejected)} of them rejected{first} "
+        f"'{options.depth or options.transmission}', received {total} inputs, {len(rejected)} of them rejected{first} "
         "Check the folders, --image-pattern and --depth-pattern."
     )
 
@@ -204,14 +232,15 @@ def _pixels_of(ref: SceneRef, reading: Reading) -> int:
     try:
         path = reading.images / ref.image
         header = images.check_header(images.read_file(path), path.name)
-    except RefusedError:
+    except (RefusedError, OSError):
         return 640 * 480
     return header.width * header.height
 
 
 def fingerprint(ref: SceneRef, reading: Reading) -> dict[str, Any]:
     """What tells the files of a scene from changed ones of the same names: sizes, and the camera's content."""
-    sizes = {"image_bytes": reading.images / ref.image, "depth_bytes": reading.depth / ref.depth}
+    image = reading.images if ref.frame is not None else reading.images / ref.image
+    sizes = {"image_bytes": image, "depth_bytes": scenes.depth_path(ref, reading)}
     told: dict[str, Any] = {name: path.stat().st_size if path.exists() else None for name, path in sizes.items()}
     if reading.camera is not None:
         path = scenes.camera_path(reading.camera, ref)
@@ -222,8 +251,9 @@ def fingerprint(ref: SceneRef, reading: Reading) -> dict[str, Any]:
 def deciding(task: ShardTask) -> dict[str, Any]:
     """What decides the bytes beside inputs and recipe, without the machine's paths."""
     reading = dataclasses.asdict(task.reading)
-    reading = {name: reading[name] for name in ("depth_format", "fov_deg", "fit_depth")}
+    reading = {name: reading[name] for name in ("convention", "depth_format", "fov_deg", "fit_depth", "sparse_scale", "flat_m")}
     reading["camera_files"] = task.reading.camera is not None
+    reading["sparse_files"] = task.reading.sparse is not None
     names = ("variants", "seed", "codec", "quality", "maps")
     return {"reading": reading, **{name: getattr(task, name) for name in names}}
 

@@ -88,12 +88,13 @@ def _pair_row(values: dict[str, Any]) -> NDArray[np.uint8]:
         tiles.append(tile(false_colors(images.decode(values["transmission"], "transmission"))))
     tiles.append(tile(images.as_rgb8(images.decode(values["hazy"], "hazy"), "hazy")))
     picture = np.hstack(tiles)
-    return np.vstack([picture, _caption(_describe(values), picture.shape[1])])
+    return np.vstack([picture, caption(_describe(values), picture.shape[1])])
 
 
 def false_colors(transmission: images.Pixels) -> NDArray[np.uint8]:
-    """Transmission in colours: dark is opaque (far), bright is clear (near)."""
-    colored = cv2.applyColorMap((transmission // 257).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    """Transmission (of green, where it has colour) in false colours: dark is opaque (far), bright is clear (near)."""
+    gray = transmission if transmission.ndim == 2 else transmission[..., 1]
+    colored = cv2.applyColorMap((gray // 257).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
     return np.ascontiguousarray(colored[..., ::-1], np.uint8)
 
 
@@ -114,7 +115,8 @@ def _describe(values: dict[str, Any]) -> str:
     )
 
 
-def _caption(text: str, width: int) -> NDArray[np.uint8]:
+def caption(text: str, width: int) -> NDArray[np.uint8]:
+    """Two lines of text on white, to stand below a picture."""
     picture = Image.new("RGB", (width, CAPTION), "white")
     ImageDraw.Draw(picture).multiline_text((2, 2), text, "black", ImageFont.load_default(12), spacing=2)
     return np.asarray(picture, np.uint8)

@@ -90,7 +90,7 @@ def code_depth(depth_m: Floats, unit_m: float) -> NDArray[np.uint16]:
 
 
 def _camera_file(scene: Scene, unit_m: float) -> dict[str, object]:
-    depth = {"kind": "plane", "unit_m": unit_m, "not_measured": 0, "no_surface": NO_SURFACE}
+    depth = {"values": "plane", "unit_m": unit_m, "not_measured": 0, "no_surface": NO_SURFACE}
     return {**asdict(scene.view.camera), "pose": scene.pose, "depth": depth}
 
 

@@ -7,20 +7,46 @@ generator is keyed by the seed, the scene's key and the variant.
 import dataclasses
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hazegen import physics
 from hazegen.errors import UsageError
 from hazegen.recipe import Draw, Recipe
 
+Floats = NDArray[np.floating]
+
 DEFAULT_VARIANTS = 10
+# What a record has features of its own for.
+_FEATURES = ("variant", "beta", "atmospheric_light")
+
+
+# Drawn after extinction and light, in this order: their draws are then the same with and without these.
+# A new field goes to the end.
+_DRAWN_LATER = (
+    "noise_contrast",
+    "noise_scale_m",
+    "height_scale_m",
+    "camera_height_m",
+    "camera_pitch_deg",
+    "scattering_blur",
+    "illumination",
+    "glow",
+    "blur_px",
+    "shot_noise",
+    "read_noise",
+    "gamma",
+    "jpeg_quality",
+)
 
 
 @dataclass(frozen=True)
 class HazeParams:
-    """The haze of one variant.
+    """The haze of one variant: all that rendering it again needs beside the scene and its colour space.
 
     Attributes:
         variant: Number of the variant within its scene; in a grid sweep, of the combination.
@@ -28,17 +54,43 @@ class HazeParams:
         atmospheric_light: A for red, green, blue in [0, 1], in the recipe's colour space.
         metres_per_unit: Length [m] of the unit that the recipe gives beta for: 1, 10, or the
             scene's largest finite depth.
+        noise_seed: Key of the generator of patchy haze.
+        camera_seed: Key of the generator of the sensor's noise.
+
+    The other attributes are one number each of the recipe's field of that name.
     """
 
     variant: int
     beta: tuple[float, float, float]
     atmospheric_light: tuple[float, float, float]
     metres_per_unit: float
+    noise_contrast: float = 0.0
+    noise_scale_m: float = 20.0
+    noise_samples: int = 24
+    noise_seed: int = 0
+    height_scale_m: float | None = None
+    camera_height_m: float = 1.5
+    camera_pitch_deg: float = 0.0
+    scattering_blur: float = 0.0
+    illumination: float = 1.0
+    glow: float = 0.0
+    lamp_threshold: float = 0.9
+    blur_px: float = 0.0
+    shot_noise: float = 0.0
+    read_noise: float = 0.0
+    camera_seed: int = 0
+    gamma: float = 1.0
+    jpeg_quality: int | None = None
 
     @property
     def visibility_m(self) -> float:
         """Meteorological optical range [m] of the green channel's beta."""
         return float(physics.visibility_from_beta(self.beta[1]))
+
+    @property
+    def needs_camera(self) -> bool:
+        """Whether the haze changes in space, so that each pixel's ray has to be known."""
+        return self.noise_contrast > 0.0 or self.height_scale_m is not None
 
 
 def generator(seed: int, *parts: str | int) -> np.random.Generator:
@@ -70,41 +122,77 @@ def count_variants(recipe: Recipe, variants: int | None) -> int:
     return count
 
 
-def draw_variants(recipe: Recipe, seed: int, key: str, count: int, unit_m: float) -> list[HazeParams]:
+def draw_variants(
+    recipe: Recipe, seed: int, key: str, count: int, unit_m: float, light: Floats | None = None
+) -> list[HazeParams]:
     """The haze of every variant of scene `key`, in the order of their numbers.
 
     A grid sweep below its full size takes `count` combinations without replacement, chosen by the
     scene's own generator.
+
+    Args:
+        light: What light.estimate found in the scene, (3,), for a recipe whose atmospheric light is estimated.
     """
     if recipe.sweep == "random":
-        return [draw(recipe, generator(seed, key, v), variant=v, unit_m=unit_m) for v in range(count)]
+        return [draw(recipe, generator(seed, key, v), variant=v, unit_m=unit_m, light=light) for v in range(count)]
     chosen = generator(seed, key, "grid").choice(recipe.grid_size(), size=count, replace=False)
-    return [_grid_point(recipe, int(v), unit_m) for v in sorted(chosen)]
+    return [_grid_point(recipe, generator(seed, key, int(v)), int(v), unit_m, light) for v in sorted(chosen)]
 
 
-def draw(recipe: Recipe, rng: np.random.Generator, *, variant: int, unit_m: float) -> HazeParams:
+def draw(
+    recipe: Recipe, rng: np.random.Generator, *, variant: int, unit_m: float, light: Floats | None = None
+) -> HazeParams:
     """Haze drawn at random from `recipe`.
 
     Args:
         rng: Generator of this variant alone.
         unit_m: As `metres_per_unit` gives it for the scene.
+        light: As in `draw_variants`.
     """
     extinction = _number(recipe.extinction, rng)
+    if isinstance(recipe.atmospheric_light, str):
+        return _params(recipe, rng, variant, extinction, _estimated(light), unit_m)
     channels = 3 if recipe.light_channels == "independent" else 1
-    light = [_number(recipe.atmospheric_light, rng) for _ in range(channels)]
-    return _params(recipe, variant, extinction, light * (3 // channels), unit_m)
+    drawn = [_number(recipe.atmospheric_light, rng) for _ in range(channels)]
+    return _params(recipe, rng, variant, extinction, drawn * (3 // channels), unit_m)
 
 
-def _grid_point(recipe: Recipe, index: int, unit_m: float) -> HazeParams:
+def _grid_point(
+    recipe: Recipe, rng: np.random.Generator, index: int, unit_m: float, light: Floats | None
+) -> HazeParams:
+    if isinstance(recipe.atmospheric_light, str):
+        return _params(recipe, rng, index, recipe.extinction.values[index], _estimated(light), unit_m)
     row, column = divmod(index, len(recipe.atmospheric_light.values))
-    light = recipe.atmospheric_light.values[column]
-    return _params(recipe, index, recipe.extinction.values[row], [light] * 3, unit_m)
+    gray = recipe.atmospheric_light.values[column]
+    return _params(recipe, rng, index, recipe.extinction.values[row], [gray] * 3, unit_m)
 
 
-def _params(recipe: Recipe, variant: int, extinction: float, light: list[float], unit_m: float) -> HazeParams:
+def _estimated(light: Floats | None) -> list[float]:
+    assert light is not None, "a recipe whose atmospheric light is estimated needs it"
+    return [float(value) for value in light]
+
+
+def _params(
+    recipe: Recipe, rng: np.random.Generator, variant: int, extinction: float, light: list[float], unit_m: float
+) -> HazeParams:
+    """The haze of drawn extinction and light, with everything that is drawn after them."""
     per_unit = extinction if recipe.beta else float(physics.beta_from_visibility(extinction))
-    beta = per_unit / unit_m
-    return HazeParams(variant, (beta, beta, beta), (light[0], light[1], light[2]), unit_m)
+    exponent = _later(recipe.angstrom_exponent, rng)
+    betas = [float(physics.beta_at_wavelength(per_unit / unit_m, nm, exponent)) for nm in recipe.wavelengths_nm]
+    tinted = [
+        value * factor + _later(recipe.light_bias, rng) for value, factor in zip(light, recipe.light_color, strict=True)
+    ]
+    lights = [min(max(value, 0.0), 1.0) for value in tinted]
+    drawn: dict[str, Any] = {name: _later(getattr(recipe, name), rng) for name in _DRAWN_LATER}
+    if drawn["jpeg_quality"] is not None:
+        drawn["jpeg_quality"] = round(drawn["jpeg_quality"])
+    if drawn["noise_contrast"] > 0.0:
+        drawn |= {"noise_seed": _seed(rng), "noise_samples": recipe.noise_samples}
+    if drawn["shot_noise"] > 0.0 or drawn["read_noise"] > 0.0:
+        drawn["camera_seed"] = _seed(rng)
+    if drawn["glow"] > 0.0 or drawn["illumination"] < 1.0:
+        drawn["lamp_threshold"] = recipe.lamp_threshold
+    return HazeParams(variant, (betas[0], betas[1], betas[2]), (lights[0], lights[1], lights[2]), unit_m, **drawn)
 
 
 def _number(how: Draw, rng: np.random.Generator) -> float:
@@ -115,7 +203,30 @@ def _number(how: Draw, rng: np.random.Generator) -> float:
     return math.exp(float(rng.uniform(math.log(how.low), math.log(how.high))))
 
 
+def _later(how: Draw | None, rng: np.random.Generator) -> Any:
+    """As `_number`, but a single constant leaves the generator as it was, and no draw is no number."""
+    if how is None or len(how.values) == 1:
+        return how.values[0] if how else None
+    return _number(how, rng)
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**63))
+
+
 def as_json_fields(haze: HazeParams) -> dict[str, object]:
-    """The fields of `haze` that the record has no feature of its own for."""
-    named = ("variant", "beta", "atmospheric_light")
-    return {name: value for name, value in dataclasses.asdict(haze).items() if name not in named}
+    """The fields of `haze` that the record has no feature of its own for and that are not switched off."""
+    values = dataclasses.asdict(haze)
+    off = {field.name: field.default for field in dataclasses.fields(haze)}
+    return {name: value for name, value in values.items() if name not in _FEATURES and value != off[name]}
+
+
+def from_record(
+    variant: int, beta: Sequence[float], atmospheric_light: Sequence[float], fields: Mapping[str, Any]
+) -> HazeParams:
+    """The haze of a record, from its features and the fields that `as_json_fields` put beside them.
+
+    Rendering it gives the same pixels: rendering, too, starts from 32-bit floats.
+    """
+    (red, green, blue), (r, g, b) = beta, atmospheric_light
+    return HazeParams(variant, (red, green, blue), (r, g, b), **fields)

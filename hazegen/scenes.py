@@ -1,11 +1,10 @@
-"""Finds photos and their depth maps, pairs them by name, and reads one scene."""
+"""Reads one scene: a photo, and how far each of its pixels is."""
 
+import dataclasses
 import json
-import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,37 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import geometry, images
-from hazegen.depth import completion, readers
+from hazegen.depth import calibration, completion, containers, conventions, readers, refinement, scale, sky
+from hazegen.depth.conventions import Convention
 from hazegen.depth.formats import DepthFormat, from_camera_file
-from hazegen.errors import HazegenError, RefusedError, UsageError
+from hazegen.errors import HazegenError, RefusedError
 from hazegen.geometry import Camera
+from hazegen.pairing import SceneRef
 from hazegen.recipe import Recipe
 
-IMAGE_SUFFIXES = frozenset(
-    (".avif", ".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".ras")
-    + (".sr", ".tif", ".tiff", ".webp")
-)
-DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".pfm", *readers.ARRAY_SUFFIXES}
-
-
-@dataclass(frozen=True, slots=True)
-class SceneRef:
-    """One photo and its depth map, as paths relative to their folders."""
-
-    key: str
-    image: str
-    depth: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """An input that cannot be used, and why: a short code and a sentence."""
-
-    key: str
-    image: str
-    depth: str
-    code: str
-    reason: str
+Floats = NDArray[np.float32]
 
 
 class SceneRejected(RefusedError):
@@ -59,19 +36,27 @@ class Reading:
     """How the files of every scene are read.
 
     Attributes:
-        images, depth: Folders.
-        camera: One camera file for all scenes, or the folder that holds one (KEY.json) for each.
+        images, depth: Folders; for a convention that stacks its frames, the one file of both.
+        camera: One camera file for all scenes, or the folder that holds one for each.
         fov_deg: Horizontal field of view of all scenes [degree], where there is no camera file.
-        depth_format: Options of DepthFormat that were given; they stand above the camera files.
+        convention: Name of the convention that the depth maps follow.
+        depth_format: Fields of DepthFormat that were given; they stand above camera files and convention.
         fit_depth: Whether a depth map of another size is resized to its image (nearest neighbour).
+        sparse: Folder of sparse metric maps that the scale of relative depth is fitted to.
+        sparse_scale: Metres in one unit of these; None as DepthFormat.unit.
+        flat_m: Plane depth [m] of every pixel of every photo, where there are no depth maps (`depth` is unused).
     """
 
     images: Path
     depth: Path
     camera: Path | None = None
     fov_deg: float | None = None
+    convention: str = "custom"
     depth_format: dict[str, Any] = field(default_factory=dict)
     fit_depth: bool = False
+    sparse: Path | None = None
+    sparse_scale: float | None = None
+    flat_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,93 +72,17 @@ class Scene:
         holes: Share of pixels whose depth was not measured.
         sky: Share of pixels without a surface.
         depth_format: What the numbers of its depth file were taken to mean.
+        camera: Intrinsics, where any are known.
     """
 
     key: str
     clean: NDArray[np.uint8]
-    distance_m: NDArray[np.float32]
+    distance_m: Floats
     largest_m: float
     holes: float
     sky: float
     depth_format: DepthFormat
-
-
-def find_scenes(
-    images: Path, depth: Path, image_pattern: str, depth_pattern: str
-) -> tuple[list[SceneRef], list[Rejected], int]:
-    """Pairs photos and depth maps by key, sorted by key.
-
-    The key is the path below the folder without its suffix, with what the pattern adds taken off:
-    with '{key}_leftImg8bit' the file 'ulm/000_leftImg8bit.png' has the key 'ulm/000'.
-
-    Returns:
-        The scenes; the files that have no partner, or several; and the number of other files, whose
-        names are of another pattern or format.
-    """
-    photos, no_photos = _by_key(images, image_pattern, IMAGE_SUFFIXES)
-    maps, no_maps = _by_key(depth, depth_pattern, DEPTH_SUFFIXES)
-    others = len(no_photos) + len(no_maps)
-    if images.resolve() == depth.resolve():
-        claimed = {name for names in maps.values() for name in names}
-        photos = {key: names for key, names in photos.items() if not claimed.issuperset(names)}
-        others = len(no_photos & no_maps)
-    found: list[SceneRef] = []
-    rejected: list[Rejected] = []
-    for key in sorted(photos.keys() | maps.keys()):
-        photo, map_ = photos.get(key, []), maps.get(key, [])
-        if len(photo) == 1 and len(map_) == 1:
-            found.append(SceneRef(key, photo[0], map_[0]))
-        else:
-            code, reason = _why_unpaired(key, photo, map_)
-            rejected.append(Rejected(key, ";".join(photo), ";".join(map_), code, reason))
-    return found, rejected, others
-
-
-def _why_unpaired(key: str, photo: list[str], map_: list[str]) -> tuple[str, str]:
-    if not map_:
-        return "no-depth", f"Image '{photo[0]}' has no depth map. Expected a depth file of key '{key}'."
-    if not photo:
-        return "no-image", f"Depth map '{map_[0]}' has no image. Expected an image of key '{key}'."
-    return "duplicate", f"Key '{key}' names several files: {', '.join(photo + map_)}. Expected one of each."
-
-
-def _by_key(root: Path, pattern: str, suffixes: frozenset[str]) -> tuple[dict[str, list[str]], set[str]]:
-    """The files of each key, and those that are none of this pattern or format."""
-    expression = _pattern(pattern)
-    found: dict[str, list[str]] = {}
-    others: set[str] = set()
-    for name in sorted(_walk(root)):
-        path = PurePosixPath(name)
-        match = expression.fullmatch(path.stem) if path.suffix.lower() in suffixes else None
-        if match:
-            found.setdefault(str(path.parent / match.group("key")), []).append(name)
-        else:
-            others.add(name)
-    return found, others
-
-
-def _pattern(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a name pattern such as '{key}_depth'."""
-    if pattern.count("{key}") != 1:
-        raise UsageError(
-            "A name pattern must say where the key stands. Expected '{key}' once, as in '{key}_depth', "
-            f"received '{pattern}'. Correct --image-pattern or --depth-pattern."
-        )
-    before, after = pattern.split("{key}")
-    return re.compile(f"{re.escape(before)}(?P<key>.+){re.escape(after)}", re.DOTALL)
-
-
-def _walk(root: Path) -> Iterator[str]:
-    """Paths of all files below `root`, relative to it, with forward slashes."""
-    if not root.is_dir():
-        raise UsageError(f"'{root}' is not a folder. Expected a folder of files. Check --images and --depth.")
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for folder, _, names in os.walk(root, onerror=fail):
-        relative = PurePosixPath(os.path.relpath(folder, root).replace(os.sep, "/"))
-        yield from (str(relative / name) for name in names)
+    camera: Camera | None = None
 
 
 def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
@@ -182,17 +91,24 @@ def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
     Raises:
         SceneRejected: The scene cannot be used; `code` says why in one word.
     """
-    clean = _reading("image", lambda: _read_clean(reading.images / ref.image))
-    camera, fmt = _reading("camera", lambda: _read_camera(ref, reading, clean.shape[1], clean.shape[0]))
-    depth_m = _reading("depth", lambda: readers.read_depth(reading.depth / ref.depth, fmt))
+    convention = conventions.find(reading.convention)
+    clean = _reading("image", lambda: read_clean(ref, reading))
+    camera, fmt = _reading("camera", lambda: read_camera(ref, reading, clean.shape[1], clean.shape[0]))
+    depth_m = _reading("depth", lambda: _read_depth(ref, reading, fmt, clean.shape[:2]))
     depth_m = _same_size(ref.key, clean, depth_m, reading.fit_depth)
-    holes, sky = float(np.isnan(depth_m).mean()), float(np.isinf(depth_m).mean())
-    _check_shares(ref.key, holes, sky, recipe)
-    distance_m = _convert(ref.key, completion.fill_nearest(depth_m), fmt, camera, recipe)
+    if recipe.sky_from_image or convention.lidar:
+        depth_m = np.where(sky.find_sky(clean, depth_m), np.float32(np.inf), depth_m)
+    holes, unbounded = float(np.isnan(depth_m).mean()), float(np.isinf(depth_m).mean())
+    _check_shares(ref.key, holes, unbounded, recipe)
+    distance_m = _convert(ref.key, completion.fill(depth_m, clean, recipe.fill), fmt, camera, recipe)
+    if recipe.refine != "none":
+        distance_m = refinement.refine(distance_m, clean, recipe.refine)
     largest_m = float(distance_m[np.isfinite(distance_m)].max())
-    if recipe.sky == "farthest":
+    if recipe.sky == "far":
         distance_m = np.where(np.isinf(distance_m), np.float32(largest_m), distance_m)
-    return Scene(ref.key, clean, distance_m, largest_m, holes, sky, fmt)
+    if recipe.needs_camera and camera is None:
+        raise SceneRejected("camera", _no_camera(ref.key, "to place its haze in space"))
+    return Scene(ref.key, clean, distance_m, largest_m, holes, unbounded, fmt, camera)
 
 
 def _reading(code: str, read: Any) -> Any:
@@ -203,15 +119,71 @@ def _reading(code: str, read: Any) -> Any:
         raise SceneRejected(code, str(error)) from error
 
 
-def _read_clean(path: Path) -> NDArray[np.uint8]:
+def read_clean(ref: SceneRef, reading: Reading) -> NDArray[np.uint8]:
+    """The photo of a scene, uint8 (height, width, 3)."""
+    if ref.frame is not None:
+        return containers.read_stacked_photo(reading.images, ref.frame)
+    path = reading.images / ref.image
     return images.as_rgb8(images.read_picture(path), path.name)
 
 
-def _read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tuple[Camera | None, DepthFormat]:
+def depth_path(ref: SceneRef, reading: Reading) -> Path:
+    """The file that holds the depth of a scene."""
+    return reading.depth if ref.frame is not None else reading.depth / ref.depth
+
+
+def _read_depth(ref: SceneRef, reading: Reading, fmt: DepthFormat, shape: tuple[int, ...]) -> Floats:
+    """Depth or distance [m] as the file has it, with the convention's mask and the fitted scale."""
+    if reading.flat_m is not None:
+        return np.full(shape, reading.flat_m, np.float32)
+    if reading.sparse is not None:
+        return _fit_to_sparse(ref, reading, fmt)
+    return readers.read_depth(depth_path(ref, reading), fmt, ref.frame, mask_path(ref, reading))
+
+
+def mask_path(ref: SceneRef, reading: Reading) -> Path | None:
+    """The file of a scene's valid pixels, where its convention has one."""
+    pattern = conventions.find(reading.convention).mask_pattern
+    if pattern is None:
+        return None
+    stem = reading.depth / pattern.replace("{key}", ref.key)
+    found = _with_suffix(stem, (".npy", ".png"))
+    if found is None:
+        raise RefusedError(
+            f"Depth '{ref.depth}' has no mask. Expected one file '{stem.name}.npy' or '.png' as the convention "
+            f"'{reading.convention}' has it, received none or both. Add it, or pass --depth-kind custom."
+        )
+    return found
+
+
+def _with_suffix(stem: Path, suffixes: Iterable[str]) -> Path | None:
+    """The one file of this name with one of these suffixes, where there is exactly one."""
+    found = [path for suffix in suffixes if (path := stem.with_name(stem.name + suffix)).is_file()]
+    return found[0] if len(found) == 1 else None
+
+
+def _fit_to_sparse(ref: SceneRef, reading: Reading, fmt: DepthFormat) -> Floats:
+    """Relative depth in metres, by least squares to the scene's sparse metric points."""
+    assert reading.sparse is not None
+    found = _with_suffix(reading.sparse / ref.key, containers.SUFFIXES)
+    if found is None:
+        raise RefusedError(
+            f"Scene '{ref.key}' has no sparse depth. Expected one file of its name in '{reading.sparse}', received "
+            "none or several. Add it, or pass --near and --far."
+        )
+    sparse_m = readers.read_depth(found, DepthFormat(unit=reading.sparse_scale))
+    relative = readers.read_relative(depth_path(ref, reading), fmt, ref.frame)
+    return scale.to_metres(relative, sparse_m, inverse=fmt.values == "relative-inverse")
+
+
+def read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tuple[Camera | None, DepthFormat]:
     """The scene's intrinsics, where any are known, and the format of its depth map."""
+    convention = conventions.find(reading.convention)
+    if convention.calibration is not None:
+        return _calibrated(ref, reading, convention, width, height)
     if reading.camera is None:
         camera = geometry.camera_from_fov(reading.fov_deg, width, height) if reading.fov_deg else None
-        return camera, DepthFormat(**reading.depth_format)
+        return camera, from_camera_file({}, reading.depth_format, convention.format)
     path = camera_path(reading.camera, ref)
     camera, depth_fields = load_camera(path)
     if (camera.width, camera.height) != (width, height):
@@ -219,7 +191,19 @@ def _read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tu
             f"The intrinsics of scene '{ref.key}' belong to another size. Expected those of {width} x {height}, "
             f"received {camera.width} x {camera.height}. Scale fx, fy, cx, cy in '{path.name}'."
         )
-    return camera, from_camera_file(depth_fields, reading.depth_format)
+    return camera, from_camera_file(depth_fields, reading.depth_format, convention.format)
+
+
+def _calibrated(
+    ref: SceneRef, reading: Reading, convention: Convention, width: int, height: int
+) -> tuple[Camera | None, DepthFormat]:
+    """Intrinsics and format by the calibration file that the convention's sets bring along."""
+    assert convention.calibration is not None
+    path = calibration.path_of(convention.calibration, ref.key, reading.depth / ref.depth, reading.camera)
+    told = calibration.read_calibration(convention.calibration, path, (height, width))
+    fields = {"focal_px": told.focal_px, "baseline_m": told.baseline_m, "doffs_px": told.doffs_px}
+    camera = told.camera or (geometry.camera_from_fov(reading.fov_deg, width, height) if reading.fov_deg else None)
+    return camera, dataclasses.replace(convention.format, **(fields | reading.depth_format))
 
 
 def camera_path(camera: Path, ref: SceneRef) -> Path:
@@ -246,7 +230,7 @@ def load_camera(path: Path) -> tuple[Camera, dict[str, Any]]:
         ) from None
 
 
-def _same_size(key: str, clean: NDArray[np.uint8], depth_m: NDArray[np.float32], fit: bool) -> NDArray[np.float32]:
+def _same_size(key: str, clean: NDArray[np.uint8], depth_m: Floats, fit: bool) -> Floats:
     height, width = clean.shape[:2]
     if depth_m.shape == (height, width):
         return depth_m
@@ -261,39 +245,46 @@ def _same_size(key: str, clean: NDArray[np.uint8], depth_m: NDArray[np.float32],
     return np.asarray(fitted, np.float32)
 
 
-def _check_shares(key: str, holes: float, sky: float, recipe: Recipe) -> None:
+def _check_shares(key: str, holes: float, unbounded: float, recipe: Recipe) -> None:
     if holes > recipe.max_holes:
         raise SceneRejected(
             "holes",
             f"Scene '{key}' has too few measured depths. Expected at most {recipe.max_holes:.1%} of pixels "
             f"without one, received {holes:.1%}. Complete the depth map, or raise max_holes.",
         )
-    if holes + sky >= 1.0:
+    if holes + unbounded >= 1.0:
         raise SceneRejected(
             "no-surface",
             f"Scene '{key}' has no surface. Expected at least one pixel with a finite depth, received "
-            f"{sky:.1%} sky and {holes:.1%} holes. Check which values mean sky and holes.",
+            f"{unbounded:.1%} sky and {holes:.1%} holes. Check which values mean sky and holes.",
         )
-    if sky > 0.0 and recipe.sky == "reject":
+    if unbounded > 0.0 and recipe.sky == "reject":
         raise SceneRejected(
             "sky",
             f"Scene '{key}' shows sky. Expected none under the recipe's sky policy 'reject', received "
-            f"{sky:.1%} of pixels. Set sky to infinite or farthest to use it.",
+            f"{unbounded:.1%} of pixels. Set sky to infinite or far to use it.",
         )
 
 
-def _convert(
-    key: str, depth_m: NDArray[np.float32], fmt: DepthFormat, camera: Camera | None, recipe: Recipe
-) -> NDArray[np.float32]:
+def _convert(key: str, depth_m: Floats, fmt: DepthFormat, camera: Camera | None, recipe: Recipe) -> Floats:
     """Plane depth or distance along the ray, whichever the recipe asks for."""
-    have = "ray" if fmt.kind == "ray" else "plane"
+    have = measured_along(fmt, recipe)
     if have == recipe.path:
         return depth_m
     if camera is None:
-        raise SceneRejected(
-            "camera",
-            f"Scene '{key}' needs intrinsics. Expected a camera to turn {have} depth into the recipe's "
-            f"{recipe.path} distance, received none. Pass --fov-deg or --camera, or --recipe.path {have}.",
-        )
+        raise SceneRejected("camera", _no_camera(key, f"to turn {have} depth into the recipe's {recipe.path} distance"))
     convert = geometry.plane_to_ray if have == "plane" else geometry.ray_to_plane
     return convert(depth_m, camera)
+
+
+def measured_along(fmt: DepthFormat, recipe: Recipe) -> str:
+    """Which length the maps hold: 'plane' or 'ray'; a transmission's path is the recipe's own."""
+    if fmt.values == "transmission":
+        return recipe.path
+    return "ray" if fmt.values == "ray" else "plane"
+
+
+def _no_camera(key: str, purpose: str) -> str:
+    return (
+        f"Scene '{key}' needs intrinsics. Expected a camera {purpose}, received none. Pass --fov-deg or --camera."
+    )

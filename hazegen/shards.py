@@ -12,7 +12,7 @@ from typing import Any
 from hazegen.errors import RefusedError
 from hazegen.manifest import MANIFEST, PLAN, Shard
 from hazegen.records import frame, hash_order
-from hazegen.scenes import SceneRef
+from hazegen.pairing import SceneRef
 
 # Results of finished shards lie here until the manifest is written.
 WORK = ".work"
@@ -97,6 +97,7 @@ def _plan_lines(
     for plan in plans:
         for scene in plan.scenes:
             line = {"shard": plan.name, "key": scene.key, "image": scene.image, "depth": scene.depth}
+            line |= {} if scene.frame is None else {"frame": scene.frame}
             yield json.dumps(line | fingerprint(scene), sort_keys=True)
 
 

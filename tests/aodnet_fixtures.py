@@ -49,7 +49,7 @@ def make_dataset(
     (folder / "splits.csv").write_text(f"key,split\n{rows}\n", encoding="utf-8")
     values = {"name": "test", "path": "plane", "beta": "uniform(0.02, 0.1)", "atmospheric_light": "uniform(0.7, 1.0)"}
     options = MakeOptions(
-        folder / "images", folder / "depth", folder / "dataset", variants=variants, codec=codec,
+        images=folder / "images", depth=folder / "depth", out=folder / "dataset", variants=variants, codec=codec,
         split_file=folder / "splits.csv", shard_mb=shard_mb, workers=1,
     )  # fmt: skip
     make(options, config.build(Recipe, {**values, **(recipe or {})}))

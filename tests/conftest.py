@@ -69,7 +69,7 @@ def write_photos(root: Path, scenes: int = 8, seed: int = 0, height: int = HEIGH
     keys = tuple(f"scene_{number:03d}" for number in range(scenes))
     focal = width / (2.0 * np.tan(np.pi / 6.0))
     camera = {"width": width, "height": height, "fx": focal, "fy": focal, "cx": (width - 1) / 2, "cy": (height - 1) / 2}
-    camera["depth"] = {"kind": "plane", "unit_m": UNIT_M, "not_measured": 0, "no_surface": 65535}
+    camera["depth"] = {"values": "plane", "unit_m": UNIT_M, "not_measured": 0, "no_surface": 65535}
     for number, key in enumerate(keys):
         rng = np.random.default_rng([seed, number])
         (folders[0] / f"{key}.png").write_bytes(images.encode(draw_clean(rng, height, width), ".png"))
@@ -127,7 +127,7 @@ def make_options() -> Callable[..., MakeOptions]:
     """make_options(photos, out, variants=2, ...): options for `make` in this process."""
 
     def build(photos: Photos, out: Path, **changes: Any) -> MakeOptions:
-        options = MakeOptions(photos.images, photos.depth, out, depth_scale=UNIT_M, workers=1, variants=2)
+        options = MakeOptions(images=photos.images, depth=photos.depth, out=out, depth_scale=UNIT_M, workers=1, variants=2)
         return dataclasses.replace(options, **changes)
 
     return build
@@ -142,9 +142,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("dataset")
     photos = write_photos(root / "photos", scenes=12)
     options = MakeOptions(
-        photos.images,
-        photos.depth,
-        root / "pairs",
+        images=photos.images,
+        depth=photos.depth,
+        out=root / "pairs",
         depth_scale=UNIT_M,
         variants=3,
         splits="train=0.5,validation=0.25,test=0.25",

@@ -227,7 +227,8 @@ def test_scenes_left_out_by_the_split_file_are_no_failure(run, photos, tmp_path)
         (["--workers", "0"], 2, "The number of workers is out of range. Expected 1 to 1024, received 0"),
         (["--splits", "train=2"], 2, "The splits cannot be read. Expected shares of train, validation, test that add"),
         (["--depth-scale", "0"], 2, "The unit of the depth maps is out of range. Expected metres per unit above 0"),
-        (["--depth-kind", "disparity"], 2, "Disparity needs a focal length and a baseline. Expected both above 0"),
+        (["--depth-values", "disparity"], 2, "Disparity needs a focal length and a baseline. Expected both above 0"),
+        (["--depth-kind", "kiti"], 2, "No depth convention has this name. Expected one of the table, as kitti"),
         (["--fov-deg", "200"], 2, "The field of view is out of range. Expected degrees in (0, 180), received 200"),
         (["--image-pattern", "x"], 2, "A name pattern must say where the key stands. Expected '{key}' once"),
         (["--image-pattern", "no_{key}"], 3, "No scene to use. Expected images in"),
@@ -373,15 +374,16 @@ RECIPE_VALUES = {
     "visibility_m": ("[100]", Draw("values", (100.0,))),
     "atmospheric_light": ("[0.5]", Draw("values", (0.5,))),
     "light_channels": ("independent", "independent"),
-    "sky": ("farthest", "farthest"),
+    "sky": ("far", "far"),
     "max_holes": ("0.125", 0.125),
 }
 # What the recipe needs beside the field that is overridden.
 BESIDE = {"visibility_m": ["--recipe.beta", "null"], "light_channels": ["--recipe.sweep", "random"]}
 OPTION_VALUES = {
     "depth_scale": ("0.5", 0.5),
-    "depth_kind": ("ray", "ray"),
-    "not_measured": ("7", 7.0),
+    "depth_kind": ("kitti", "kitti"),
+    "depth_values": ("ray", "ray"),
+    "not_measured": ("7", "7"),
     "no_surface": ("65535", 65535.0),
     "focal_px": ("500", 500.0),
     "baseline_m": ("0.1", 0.1),
@@ -442,7 +444,7 @@ def test_each_field_of_the_recipe_can_be_overridden(parsed, load_recipe, field):
 def test_each_option_of_make_reaches_its_field(parsed, field):
     text, value = OPTION_VALUES[field]
     options, *_ = parsed(f"--{field.replace('_', '-')}", *([] if text is None else [text]))
-    plain = MakeOptions(Path("a"), Path("b"), Path("c"))
+    plain = MakeOptions(images=Path("a"), depth=Path("b"), out=Path("c"))
     assert options == dataclasses.replace(plain, **{field: value}) != plain
 
 

@@ -283,7 +283,7 @@ def test_ray_recipe_without_intrinsics_is_refused_before_anything_is_written(
 def test_option_out_of_range_is_refused(field, bad, message):
     for value in bad:
         with pytest.raises(UsageError, match=f"{message}, received {value}"):
-            MakeOptions(Path("a"), Path("b"), Path("c"), **{field: value})
+            MakeOptions(images=Path("a"), depth=Path("b"), out=Path("c"), **{field: value})
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_option_out_of_range_is_refused(field, bad, message):
 )
 def test_option_at_the_ends_of_its_range_is_taken(field, good):
     for value in good:
-        assert getattr(MakeOptions(Path("a"), Path("b"), Path("c"), **{field: value}), field) == value
+        assert getattr(MakeOptions(images=Path("a"), depth=Path("b"), out=Path("c"), **{field: value}), field) == value
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_option_at_the_ends_of_its_range_is_taken(field, good):
         ({"depth_scale": -1.0}, "unit of the depth maps is out of range"),
         ({"fov_deg": 0.0}, "field of view is out of range"),
         ({"fov_deg": 180.0}, "field of view is out of range"),
-        ({"depth_kind": "disparity"}, "Disparity needs a focal length and a baseline"),
+        ({"depth_values": "disparity"}, "Disparity needs a focal length and a baseline"),
         ({"image_pattern": "{key}{key}"}, "name pattern must say where the key stands"),
         ({"group_by": "("}, "--group-by"),
     ],
@@ -563,7 +563,7 @@ def test_camera_files_decide_and_the_manifest_keeps_what_depth_meant(make_photos
     camera.write_text(camera.read_text().replace("0.001", "0.002"))
     options = dataclasses.replace(make_options(photos, tmp_path / "out"), depth_scale=None, camera=photos.camera)
     made = make.make(options, load_recipe("aod-released"))
-    assert made.manifest.reading["depth_kinds"] == ["plane"]
+    assert made.manifest.reading["depth_values"] == ["plane"]
     assert made.manifest.reading["depth_units"] == [0.001, 0.002]
 
 

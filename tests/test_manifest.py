@@ -37,7 +37,7 @@ def test_manifest_says_what_the_dataset_is(dataset, load_recipe):
     assert (known.variants, known.maps, known.smallest) == (3, False, {"height": 64, "width": 96})
     assert known.inputs == {"found": 12, "used": 12, "rejected": 0}
     assert set(known.versions) == {"hazegen", "numpy", "opencv", "scipy", "machine"}
-    assert (known.reading["depth_kinds"], known.reading["depth_units"]) == (["plane"], [0.001])
+    assert (known.reading["depth_values"], known.reading["depth_units"]) == (["plane"], [0.001])
 
 
 def test_counts_of_splits_are_those_of_their_shards(dataset):

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished dataset of 6 scenes in several shards, to be read only."""
     root = tmp_path_factory.mktemp("pull")
     photos = write_photos(root / "photos", scenes=6, height=32, width=48)
-    options = MakeOptions(photos.images, photos.depth, root / "pairs", depth_scale=UNIT_M, variants=2, shard_mb=0.003,
+    options = MakeOptions(images=photos.images, depth=photos.depth, out=root / "pairs", depth_scale=UNIT_M, variants=2, shard_mb=0.003,
                           splits="train=0.6,validation=0.2,test=0.2", workers=1)  # fmt: skip
     make(options, shipped_recipe("aod-released"))
     return options.out

@@ -142,7 +142,7 @@ SETS = {
     ),
     "kitti-disparity": (
         "stereo_kitti2015", "image_2", "disp_occ_0",
-        ["--depth-scale", str(1 / 256), "--depth-kind", "disparity", "--focal-px", "721.5", "--baseline-m", "0.54",
+        ["--depth-scale", str(1 / 256), "--depth-values", "disparity", "--focal-px", "721.5", "--baseline-m", "0.54",
          "--recipe.max-holes", "0.95"],
         lambda raw: 721.5 * 0.54 / np.where(raw > 0, raw / 256.0, np.inf), (0.8, 0.9), 1,
     ),

@@ -94,7 +94,7 @@ def test_camera_file_is_complete(folder: Path) -> None:
         assert 50 <= math.degrees(2 * math.atan(WIDTH / 2 / camera.fx)) <= 90
         assert set(content["pose"]) == {"height_m", "yaw_deg", "pitch_deg", "roll_deg"}
         unit_m = 0.01 if path.name.startswith("street") else 0.001
-        depth = {"kind": "plane", "unit_m": unit_m, "not_measured": 0, "no_surface": 65535}
+        depth = {"values": "plane", "unit_m": unit_m, "not_measured": 0, "no_surface": 65535}
         assert content["depth"] == depth
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hazegen import records, shards
 from hazegen.errors import RefusedError
 from hazegen.manifest import MANIFEST, PLAN
-from hazegen.scenes import SceneRef
+from hazegen.pairing import SceneRef
 
 HEADER = {"seed": 0, "recipe": {"name": "a"}, "variants": 2}
 

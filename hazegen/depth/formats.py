@@ -1,10 +1,18 @@
-"""How the numbers of a depth file become metres."""
+"""What the numbers of a depth file mean."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hazegen.errors import UsageError
+
+Values = Literal["plane", "ray", "disparity", "inverse", "relative", "relative-inverse", "transmission"]
+Packing = Literal["none", "rotated", "carla"]
+RELATIVE = ("relative", "relative-inverse")
+# Of these kinds a raw 0 is a value like any other: the nearest, the farthest, or an opaque haze.
+ZERO_IS_A_VALUE = (*RELATIVE, "transmission")
+TEXTS, WHOLE = ("values", "packing", "dataset"), ("channel",)
 
 
 @dataclass(frozen=True)
@@ -12,56 +20,162 @@ class DepthFormat:
     """What the numbers of a depth file mean.
 
     Attributes:
-        kind: Plane depth along the camera's axis, distance along the ray, or disparity.
-        unit: Metres (for disparity: pixels) in one unit of the file; None where nobody said so,
-            which is 1 for floats and refused for integers.
-        not_measured: Value that means "no measurement"; NaN always means it.
-        no_surface: Value that means "nothing there, as far as infinity"; infinity always means it.
-        focal_px, baseline_m: For disparity: focal length [px] and baseline [m].
+        values: Plane depth along the camera's axis [m]; distance along the ray [m]; disparity [px]; inverse
+            plane depth [1/m]; relative (affine in plane depth, larger is farther); relative-inverse (affine
+            in inverse depth, larger is nearer); transmission exp(-beta d).
+        unit: Metres (px, 1/m) in one unit of the file; None where nobody said so, which is 1 for floats and
+            refused for integers (1 for the relative kinds, the whole range 0..1 for transmissions).
+        offset: Added to the raw number before the unit: (v + offset) * unit.
+        not_measured: Raw values that mean "no measurement"; NaN always means it.
+        no_surface: Raw value that means "nothing there, as far as infinity"; it stands above not_measured.
+            Infinity always means it, but where larger is nearer: there infinity is not measured.
+        no_surface_from: Raw value at or above which there is no surface: the far plane of a renderer.
+        packing: How the raw number is packed into the file's integers: rotated by 3 bits (SUN RGB-D), or
+            R + 256 G + 65536 B (CARLA).
+        dataset: Name of the array inside a .mat, .npz or .h5 file; of the channel inside an .exr file.
+        channel: Index into the last axis of an array with three.
+        focal_px, baseline_m, doffs_px: For disparity: z = focal_px * baseline_m / (disparity + doffs_px).
+        beta: For transmission: the extinction [1/m] that the maps were made with.
+        near_m, far_m: For the relative kinds: plane depth [m] that the nearest and farthest values stand for.
     """
 
-    kind: Literal["plane", "ray", "disparity"] = "plane"
+    values: Values = "plane"
     unit: float | None = None
-    not_measured: float | None = 0.0
+    offset: float = 0.0
+    not_measured: tuple[float, ...] = (0.0,)
     no_surface: float | None = None
+    no_surface_from: float | None = None
+    packing: Packing = "none"
+    dataset: str | None = None
+    channel: int | None = None
     focal_px: float | None = None
     baseline_m: float | None = None
+    doffs_px: float = 0.0
+    beta: float | None = None
+    near_m: float | None = None
+    far_m: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("plane", "ray", "disparity"):
-            raise UsageError(
-                f"The kind of depth is unknown. Expected plane, ray or disparity, received '{self.kind}'."
-                " Correct --depth-kind or the camera file."
-            )
-        if self.unit is not None and not 0.0 < self.unit < float("inf"):
+        _check_choice("values", self.values, get_args(Values))
+        _check_choice("packing", self.packing, get_args(Packing))
+        if self.unit is not None and not 0.0 < self.unit < math.inf:
             raise UsageError(
                 "The unit of the depth maps is out of range. Expected metres per unit above 0, received "
                 f"{self.unit}. Correct --depth-scale or the camera file."
             )
-        if self.kind == "disparity" and not ((self.focal_px or 0) > 0 and (self.baseline_m or 0) > 0):
-            raise UsageError(
-                "Disparity needs a focal length and a baseline. Expected both above 0, received "
-                f"{self.focal_px} px and {self.baseline_m} m. Give --focal-px and --baseline-m."
-            )
+        for name in ("offset", "doffs_px"):
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(_out_of_range(name, "a finite number", getattr(self, name)))
+        for name in ("focal_px", "baseline_m", "beta", "near_m", "far_m"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < math.inf:
+                raise UsageError(_out_of_range(name, "a finite number above 0", value))
+        if self.near_m is not None and self.far_m is not None and not self.near_m < self.far_m:
+            raise UsageError(_out_of_range("near_m", f"less than far_m = {self.far_m}", self.near_m))
 
 
-def from_camera_file(fields: dict[str, Any], options: dict[str, Any]) -> DepthFormat:
-    """The format of one scene: the camera file's `depth` entry, with the command line's options above it.
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(
+            f"The {name} of a depth format are unknown. Expected {', '.join(choices)}, received '{value}'. "
+            "Correct --depth-values or the camera file."
+        )
+
+
+def _out_of_range(name: str, expected: str, received: object) -> str:
+    return (
+        f"'{name}' of a depth format is out of range. Expected {expected}, received {received}. "
+        "Correct the option or the camera file."
+    )
+
+
+def check_complete(fmt: DepthFormat) -> None:
+    """Whether the format says all that its kind of values needs to become metres.
 
     Raises:
-        UsageError: The entry holds a field that DepthFormat does not have.
+        UsageError: Focal length and baseline, beta, or near and far are missing.
     """
-    renamed = {"unit" if name == "unit_m" else name: value for name, value in fields.items()}
-    known = {field.name for field in dataclasses.fields(DepthFormat)}
-    if unknown := sorted(set(renamed) - known):
+    if fmt.values == "disparity" and (fmt.focal_px is None or fmt.baseline_m is None):
         raise UsageError(
-            f"The camera file's depth entry has unknown fields. Expected {sorted(known)}, received {unknown}. "
-            "Correct the camera file."
+            "Disparity needs a focal length and a baseline. Expected both above 0, received "
+            f"{fmt.focal_px} px and {fmt.baseline_m} m. Give --focal-px and --baseline-m (without them: "
+            "--depth-values relative-inverse with --near and --far)."
         )
-    for name, value in renamed.items():
-        if name != "kind" and not (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
-            raise UsageError(
-                f"The camera file's depth entry cannot be used. Expected a number for '{name}', received "
-                f"{value!r}. Correct the camera file."
-            )
-    return DepthFormat(**{**renamed, **options})
+    if fmt.values == "transmission" and fmt.beta is None:
+        raise UsageError(
+            "Transmission needs the extinction that it was made with. Expected beta in 1/m, received none. "
+            "State depth.beta in the camera file."
+        )
+    if fmt.values in RELATIVE and (fmt.near_m is None or fmt.far_m is None):
+        raise UsageError(
+            "Relative depth has no metres of its own. Expected the distances of its nearest and farthest "
+            f"values, received {fmt.near_m} m and {fmt.far_m} m. Pass --near and --far in metres."
+        )
+
+
+def from_camera_file(
+    fields: dict[str, Any], options: dict[str, Any], convention: DepthFormat | None = None
+) -> DepthFormat:
+    """The format of one scene: a convention, the camera file's `depth` entry above it, options above both.
+
+    Where values are made relative or transmissions, 0 becomes a value like any other.
+
+    Args:
+        fields: The entry: a "convention" (a name of the table) and any field of DepthFormat; "unit_m" is
+            the unit, and not_measured may be one number.
+        options: Fields of DepthFormat that the command line gives.
+        convention: Convention of the command line; one that the entry names stands above it.
+
+    Raises:
+        UsageError: The entry holds an unknown field, or a value of another type.
+    """
+    from hazegen.depth import conventions  # which imports this module
+
+    given = {"unit" if name == "unit_m" else name: value for name, value in fields.items()}
+    name = given.pop("convention", None)
+    if name is not None:
+        convention = conventions.find(_text("convention", name)).format
+    known = {field.name for field in dataclasses.fields(DepthFormat)}
+    if unknown := sorted(set(given) - known):
+        raise UsageError(
+            f"The camera file's depth entry has unknown fields. Expected {sorted(known | {'convention'})}, "
+            f"received {unknown}. Correct the camera file."
+        )
+    base = convention or DepthFormat()
+    stated = {name: _checked(name, value) for name, value in given.items()} | options
+    if stated.get("values", base.values) != base.values and stated["values"] in ZERO_IS_A_VALUE:
+        stated.setdefault("not_measured", ())
+    return dataclasses.replace(base, **stated)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A value of the camera file in the type of its field."""
+    if value is None and name not in ("values", "packing", "not_measured", "offset", "doffs_px"):
+        return None
+    if name in TEXTS:
+        return _text(name, value)
+    if name == "not_measured":
+        return tuple(_number(name, one) for one in (value if isinstance(value, list) else [value]))
+    number = _number(name, value)
+    if name in WHOLE and not isinstance(number, int):
+        raise UsageError(_wrong_type(name, "a whole number", value))
+    return number
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise UsageError(_wrong_type(name, "a name", value))
+    return value
+
+
+def _number(name: str, value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(_wrong_type(name, "a number", value))
+    return value
+
+
+def _wrong_type(name: str, expected: str, value: Any) -> str:
+    return (
+        f"The camera file's depth entry cannot be used. Expected {expected} for '{name}', received "
+        f"{value!r}. Correct the camera file."
+    )

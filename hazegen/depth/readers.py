@@ -1,62 +1,111 @@
 """Reads a depth file: float32 metres, NaN where nothing was measured, infinity where nothing is."""
 
-import io
-import tokenize
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import geometry, images
-from hazegen.depth.formats import DepthFormat
+from hazegen import images
+from hazegen.depth import arrays, containers
+from hazegen.depth.formats import RELATIVE, DepthFormat, check_complete
 from hazegen.errors import RefusedError
 
-ARRAY_SUFFIXES = (".npy",)
+Floats = NDArray[np.float32]
+Numbers = NDArray[Any]  # integers or floats
+Mask = NDArray[np.bool_]
+
 # Below this reach an 8-bit map was almost surely a 16-bit one that some tool has cut to 8 bits.
 SMALLEST_REACH_M = 1.0
+# Of the relative kinds: outliers beyond these shares of the values decide neither near nor far.
+QUANTILES = (0.005, 0.995)
+# A distance of 0, as a transmission of 1 means, becomes this: all that a reader gives is above 0.
+NEAREST_M = 1e-6
+# How far above 1 a transmission may lie by rounding.
+ROUNDING = 1e-4
+LARGER_IS_NEARER = ("disparity", "inverse", "relative-inverse")
 
 
-def read_depth(path: Path, fmt: DepthFormat) -> NDArray[np.float32]:
+def read_depth(path: Path, fmt: DepthFormat, index: int | None = None, mask: Path | None = None) -> Floats:
     """Depth or distance [m] of `path`, (height, width), as `fmt` says it is to be understood.
+
+    Args:
+        path: File in one of the containers of containers.SUFFIXES.
+        fmt: What its numbers mean.
+        index: Which frame of a file that holds many.
+        mask: Map of the valid pixels (not 0), where the set has one.
 
     Returns:
         float32; NaN: not measured; infinity: no surface; all other values above 0.
 
     Raises:
-        RefusedError: Unreadable, not one channel, an integer map without a unit, negative values.
+        RefusedError: Unreadable, not one map, an integer map without a unit, negative values.
+        UsageError: The format lacks what its kind of values needs.
     """
-    data = images.read_file(path)
-    values = _read_npy(data, path.name) if path.suffix.lower() in ARRAY_SUFFIXES else images.decode(data, path.name)
-    return to_metres(_one_channel(values, path.name), fmt, path.name)
+    check_complete(fmt)
+    depth_m = to_metres(containers.read_values(path, fmt, index), fmt, path.name)
+    if mask is not None:
+        depth_m[~_read_mask(mask, depth_m.shape)] = np.nan
+    return depth_m
 
 
-def to_metres(values: NDArray[np.generic], fmt: DepthFormat, name: str) -> NDArray[np.float32]:
-    """Metres of a file's raw numbers; see `read_depth`."""
-    unit = _unit(values, fmt, name)
-    raw = values.astype(np.float32)
-    known = np.full(raw.shape, True) if fmt.not_measured is None else raw != fmt.not_measured
-    if np.any(raw[known] < 0):
+def read_relative(path: Path, fmt: DepthFormat, index: int | None = None) -> Floats:
+    """The numbers of a relative map without near and far: NaN not measured, infinity no surface; see scale.py."""
+    values = containers.read_values(path, fmt, index)
+    sky, unknown = _no_surface(values, fmt), _not_measured(values, fmt)
+    numbers = _scaled(values, fmt, _unit(values, fmt, path.name))
+    numbers[unknown] = np.nan
+    numbers[sky] = np.inf
+    return numbers
+
+
+def _read_mask(path: Path, shape: tuple[int, ...]) -> Mask:
+    if path.suffix.lower() == ".npy":
+        values = arrays.read_npy(images.read_file(path), path.name)
+    else:
+        values = images.read_picture(path)
+    if values.ndim == 3:
+        values = values[..., 0]
+    if values.shape != shape:
         raise RefusedError(
-            f"Depth '{name}' has values below 0. Expected metres, 0 or more, received a smallest value of "
-            f"{np.nanmin(raw[known]):g}. Correct the map, or mask these pixels with NaN."
+            f"Mask '{path.name}' is of another size than its depth map. Expected {shape}, received {values.shape}. "
+            "Correct the folders."
         )
-    result = raw * np.float32(unit)
-    if fmt.kind == "disparity":
-        assert fmt.focal_px is not None
-        assert fmt.baseline_m is not None
-        result = geometry.disparity_to_depth(result, fmt.focal_px, fmt.baseline_m)
-        result[np.isinf(raw)] = np.nan  # published disparity maps mark the unknown with infinity
-    if fmt.no_surface is not None:
-        result[raw == fmt.no_surface] = np.inf
-    if fmt.not_measured is not None:
-        result[raw == fmt.not_measured] = np.nan
-    result[raw == 0.0] = np.inf if fmt.kind == "disparity" and fmt.not_measured != 0.0 else np.nan
-    return result
+    return values > 0
 
 
-def _unit(values: NDArray[np.generic], fmt: DepthFormat, name: str) -> float:
+def to_metres(values: Numbers, fmt: DepthFormat, name: str) -> Floats:
+    """Metres of a file's raw numbers; see `read_depth`."""
+    check_complete(fmt)
+    unit = _unit(values, fmt, name)
+    sky, unknown = _no_surface(values, fmt), _not_measured(values, fmt)
+    numbers = _scaled(values, fmt, unit)
+    known = ~(sky | unknown)
+    if fmt.values in RELATIVE:
+        metres = _from_relative(numbers, known, fmt, name)
+    elif fmt.values == "transmission":
+        metres = _from_transmission(numbers, known, fmt, name)
+    elif fmt.values in LARGER_IS_NEARER:
+        metres = _from_inverse(numbers, known, fmt, name)
+    else:
+        metres = _from_metres(numbers, known, name)
+    metres[unknown] = np.nan
+    metres[sky] = np.inf
+    return metres
+
+
+def _scaled(values: Numbers, fmt: DepthFormat, unit: float) -> Floats:
+    # What overflows or is no number is settled by the two masks.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return (values.astype(np.float32) + np.float32(fmt.offset)) * np.float32(unit)
+
+
+def _unit(values: Numbers, fmt: DepthFormat, name: str) -> float:
     integer = np.issubdtype(values.dtype, np.integer)
-    if integer and fmt.unit is None:
+    if fmt.unit is None and integer and fmt.values == "transmission":
+        return 1.0 / np.iinfo(values.dtype).max
+    if fmt.unit is None and integer and fmt.values not in RELATIVE:
         raise RefusedError(
             f"Depth '{name}' holds integers of an unknown unit. Expected the metres in one unit, received "
             f"{values.dtype} with nothing said. Pass --depth-scale (0.001 for millimetres), or state "
@@ -64,7 +113,7 @@ def _unit(values: NDArray[np.generic], fmt: DepthFormat, name: str) -> float:
         )
     unit = 1.0 if fmt.unit is None else fmt.unit
     reach = 255.0 * unit
-    if values.dtype == np.uint8 and fmt.kind != "disparity" and reach < SMALLEST_REACH_M:
+    if values.dtype == np.uint8 and fmt.values in ("plane", "ray") and reach < SMALLEST_REACH_M:
         raise RefusedError(
             f"Depth '{name}' looks like a 16-bit map that was cut to 8 bits. Expected 16 bits at "
             f"{unit:g} m per unit, received 8 bits, which reach {reach:.3g} m. Export it with 16 bits, or "
@@ -73,31 +122,99 @@ def _unit(values: NDArray[np.generic], fmt: DepthFormat, name: str) -> float:
     return unit
 
 
-def _one_channel(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
-    """The single channel of a map, also where a tool has repeated it in three."""
-    if values.ndim == 3 and values.size and (values[..., :1] == values[..., :3]).all():
-        values = values[..., 0]
-    if values.ndim != 2 or not values.size:
+def _no_surface(values: Numbers, fmt: DepthFormat) -> Mask:
+    mask = np.zeros(values.shape, bool)
+    if fmt.values not in LARGER_IS_NEARER and math.inf not in fmt.not_measured:
+        mask |= np.isposinf(values)
+    if fmt.no_surface is not None:
+        mask |= _equal(values, fmt.no_surface)
+    if fmt.no_surface_from is not None:
+        mask |= values >= fmt.no_surface_from
+    return mask
+
+
+def _not_measured(values: Numbers, fmt: DepthFormat) -> Mask:
+    """Where the file says that nothing was measured; what is marked as no surface too is none of it."""
+    mask = np.isnan(values)
+    if fmt.values in LARGER_IS_NEARER:
+        mask |= np.isposinf(values)  # published disparity maps mark the unknown with infinity
+    for raw in fmt.not_measured:
+        mask |= _equal(values, raw)
+    if fmt.values in RELATIVE and 0.0 in fmt.not_measured:
+        mask |= values < 0
+    return mask
+
+
+def _equal(values: Numbers, raw: float) -> Mask:
+    """Where a raw number stands, in the precision of the file."""
+    if values.dtype.kind != "f":
+        return np.asarray(values == raw)
+    with np.errstate(over="ignore"):
+        rounded = values.dtype.type(raw)
+    return np.asarray(values == rounded) & bool(np.isinf(rounded) == math.isinf(raw))
+
+
+def _from_metres(metres: Floats, known: Mask, name: str) -> Floats:
+    if np.any(metres[known] < 0):
         raise RefusedError(
-            f"Depth '{name}' is not a map of one channel. Expected (height, width), received {values.shape}: "
-            "a picture in false colours has lost its depth. Export the raw values."
+            f"Depth '{name}' has values below 0. Expected metres, 0 or more, received a smallest value of "
+            f"{metres[known].min():g}. Correct the map, or say by --not-measured which value means no measurement."
         )
-    return values
+    metres[metres == 0.0] = np.nan
+    return metres
 
 
-def _read_npy(data: bytes, name: str) -> NDArray[np.generic]:
-    """The array of a .npy file; its size is read from the header, and pickles are refused."""
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
-        if dtype.kind not in "uif" or int(np.prod(shape)) > images.MAX_PIXELS:
-            raise ValueError(f"{dtype} {shape}")
-        file.seek(0)
-        return np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, tokenize.TokenError) as error:
+def _from_inverse(numbers: Floats, known: Mask, fmt: DepthFormat, name: str) -> Floats:
+    """z = f B / (disparity + doffs), or 1 / inverse depth; 0 is no surface, below 0 nothing was measured."""
+    product = np.float32(1.0)
+    if fmt.values == "disparity":
+        assert fmt.focal_px is not None
+        assert fmt.baseline_m is not None
+        product = np.float32(fmt.focal_px * fmt.baseline_m)
+        numbers = numbers + np.float32(fmt.doffs_px)
+    if known.any() and not (numbers[known] >= 0).any():
         raise RefusedError(
-            f"Depth '{name}' cannot be read as an array. Expected a complete .npy file of numbers, at most "
-            f"{images.MAX_PIXELS:,} of them, received: {error}. Save it again with numpy.save."
-        ) from None
+            f"Depth '{name}' has no {fmt.values} of 0 or more. Expected larger for nearer, received values up to "
+            f"{numbers[known].max():g}. Turn its sign, or correct depth.offset and depth.doffs_px in the camera file."
+        )
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        metres = product / numbers
+    metres[numbers == 0] = np.inf
+    metres[numbers < 0] = np.nan
+    return metres
+
+
+def _from_relative(numbers: Floats, known: Mask, fmt: DepthFormat, name: str) -> Floats:
+    """Near and far at the quantiles of the measured values: affine in depth, or in inverse depth.
+
+    z = near + s (far - near), or 1 / z = 1 / far + s (1 / near - 1 / far), s in [0, 1] clipped.
+    """
+    assert fmt.near_m is not None
+    assert fmt.far_m is not None
+    if not known.any():
+        return np.full(numbers.shape, np.nan, np.float32)
+    low, high = np.quantile(numbers[known].astype(np.float64), QUANTILES)
+    if not 0.0 < high - low < math.inf:
+        raise RefusedError(
+            f"Depth '{name}' is constant. Expected relative depth of several values, received {low:g} in 99 % of "
+            "its pixels. Leave the map out, or make it again."
+        )
+    with np.errstate(invalid="ignore"):
+        share = np.clip((numbers.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    if fmt.values == "relative":
+        return (fmt.near_m + share * (fmt.far_m - fmt.near_m)).astype(np.float32)
+    return (1.0 / (1.0 / fmt.far_m + share * (1.0 / fmt.near_m - 1.0 / fmt.far_m))).astype(np.float32)
+
+
+def _from_transmission(numbers: Floats, known: Mask, fmt: DepthFormat, name: str) -> Floats:
+    """d = -ln(t) / beta; t = 0 is no surface, t = 1 the camera itself."""
+    assert fmt.beta is not None
+    measured = numbers[known]
+    if measured.size and not (measured.min() >= 0 and measured.max() <= 1 + ROUNDING):
+        raise RefusedError(
+            f"Depth '{name}' holds no transmissions. Expected values in 0..1, received {measured.min():g} to "
+            f"{measured.max():g}. Correct --depth-values, or --depth-scale."
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        metres = -np.log(numbers) / np.float32(fmt.beta)
+    return np.where(np.isnan(metres), metres, np.maximum(metres, np.float32(NEAREST_M))).astype(np.float32)

@@ -1,0 +1,263 @@
+"""Which published convention a folder of depth maps follows, by its names, numbers and pictures."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hazegen.depth import containers, cues
+from hazegen.depth.conventions import CONVENTIONS, Convention
+from hazegen.depth.formats import RELATIVE, DepthFormat
+from hazegen.errors import RefusedError
+
+LARGER_IS_NEARER = ("disparity", "inverse", "relative-inverse")
+# Widest medians [m] of rooms and of outdoors; between them the spread of depths decides.
+ROOM_M, OUTDOORS_M = 2.5, 12.0
+# From the 5 % to the 95 % quantile: rooms have a ratio of 2 to 5, streets 5 to 50.
+SPREAD_OF_ROOMS = 6.0
+# Reach of depth cameras for rooms [m].
+REACH_OF_ROOMS_M = 12.0
+# Share of pixels without a measurement where a scanner measured (KITTI: 80 to 90 %).
+SCANNED = (0.55, 0.98)
+# Rank correlations with height below this are no evidence.
+CLEAR_RISE = 0.15
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A convention that the files may follow.
+
+    Attributes:
+        name: Of the convention.
+        score: Evidence for it, in points; only differences mean something.
+        reasons: What speaks for it and against it.
+        same: Names of other conventions with the same rule.
+    """
+
+    name: str
+    score: float
+    reasons: tuple[str, ...]
+    same: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the raw numbers of several files tell, read in one way.
+
+    Attributes:
+        dtype: Their type.
+        unknown: Share of zeros, NaN and infinities.
+        low, median, high: Quantiles of 5, 50 and 95 % of the others; the mean over the files.
+        top: The largest finite number of all files.
+        divisor: Largest whole number that divides 99 % of them.
+        rise: Of cues.py, of the numbers themselves; the mean over the files.
+        noise: How much rougher the first channel is than the third, of packed or coloured pictures; else 0.
+    """
+
+    dtype: "np.dtype[Any]"
+    unknown: float
+    low: float
+    median: float
+    high: float
+    top: float
+    divisor: int
+    rise: float
+    noise: float
+
+
+def rank(paths: Sequence[Path], pattern: str, indices: Sequence[int | None] = ()) -> list[Guess]:
+    """Conventions that can be meant, the likeliest first; of equals, the first of the table.
+
+    Args:
+        paths: Some depth files.
+        pattern: Name pattern by which they were found.
+        indices: Frame in each file, for files of many.
+    """
+    known: dict[tuple[object, ...], Numbers | None] = {}
+    frames = list(indices) or [None] * len(paths)
+    found: dict[DepthFormat, Guess] = {}
+    for convention in CONVENTIONS.values():
+        fits = {path.suffix.lower() for path in paths} <= set(convention.suffixes)
+        if convention.name == "custom" or not fits or convention.stack != (frames[0] is not None):
+            continue
+        way = (convention.format.packing, convention.format.dataset, convention.format.channel)
+        if way not in known:
+            known[way] = _numbers(paths, frames, convention.format)
+        numbers = known[way]
+        if numbers is None:
+            continue
+        guess = _weigh(convention, numbers, pattern)
+        first = found.setdefault(convention.format, guess)
+        if first.name != guess.name:
+            best, other = (first, guess) if first.score >= guess.score else (guess, first)
+            found[convention.format] = dataclasses.replace(best, same=(*first.same, other.name))
+    return sorted(found.values(), key=lambda guess: -guess.score)
+
+
+def _numbers(paths: Sequence[Path], frames: Sequence[int | None], fmt: DepthFormat) -> Numbers | None:
+    """The numbers of the files, read as the format says; None where that cannot be."""
+    try:
+        maps = [containers.read_values(path, fmt, frame) for path, frame in zip(paths, frames, strict=True)]
+    except RefusedError:
+        return None
+    noise = min(_noise(path) for path in paths) if fmt.packing == "carla" else 0.0
+    return summarize(maps, noise)
+
+
+def summarize(maps: Sequence[NDArray[Any]], noise: float = 0.0) -> Numbers | None:
+    """What the raw numbers of several maps tell; None where none of them is a number."""
+    quantiles, rises, kept = [], [], []
+    for values in maps:
+        usable = np.isfinite(values) & (values != 0)
+        if usable.any():
+            part = values[usable][:: max(1, int(usable.sum()) // 50_000)]
+            kept.append(part)
+            quantiles.append(np.quantile(part.astype(np.float64), (0.05, 0.5, 0.95)))
+            rises.append(cues.rise(np.where(usable, values, np.nan).astype(np.float32)))
+    if not quantiles:
+        return None
+    unknown = float(np.mean([np.mean(~np.isfinite(values) | (values == 0)) for values in maps]))
+    low, median, high = (float(number) for number in np.mean(quantiles, axis=0))
+    top = max(float(part.max()) for part in kept)
+    measured = [rise for rise in rises if math.isfinite(rise)]
+    rise = float(np.mean(measured)) if measured else 0.0
+    return Numbers(maps[0].dtype, unknown, low, median, high, top, _divisor(np.concatenate(kept)), rise, noise)
+
+
+def _divisor(numbers: NDArray[Any]) -> int:
+    """The largest of a few divisors that goes into 99 % of the numbers."""
+    if numbers.dtype.kind not in "ui":
+        return 1
+    return next((number for number in (8, 5) if (numbers % number == 0).mean() > 0.99), 1)
+
+
+def _noise(path: Path) -> float:
+    """Mean step in the lowest byte of a packed picture over that in the highest."""
+    pixels = containers.read_values(path, DepthFormat(packing="carla"))
+    low, high = pixels & 255, pixels >> 16
+    return float(np.abs(np.diff(low, axis=1)).mean() / max(float(np.abs(np.diff(high, axis=1)).mean()), 1e-6))
+
+
+def _weigh(convention: Convention, numbers: Numbers, pattern: str) -> Guess:
+    """All evidence for one convention."""
+    evidence = [_by_name(convention, pattern), _by_type(convention, numbers), _by_packing(convention, numbers)]
+    evidence += [_by_holes(convention, numbers), _by_direction(convention, numbers), _by_sky(convention, numbers)]
+    evidence += _by_metres(convention, numbers)
+    told = [(points, reason) for points, reason in evidence if points]
+    return Guess(
+        convention.name,
+        round(sum(points for points, _ in told), 2),
+        tuple(f"{reason} ({points:+.1f})" for points, reason in sorted(told, key=lambda one: -abs(one[0]))),
+    )
+
+
+def _by_name(convention: Convention, pattern: str) -> tuple[float, str]:
+    if convention.depth_pattern == "{key}":
+        return 0.0, ""
+    if convention.depth_pattern == pattern:
+        return 2.0, f"files are called {pattern}"
+    return -1.5, f"files are not called {convention.depth_pattern}"
+
+
+def _by_type(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+    """Whether the type of the numbers reaches as far as the unit needs."""
+    fmt = convention.format
+    if numbers.dtype.kind == "f" or fmt.packing == "carla":
+        integers = fmt.unit is not None and fmt.packing == "none" and fmt.values != "disparity"
+        return (-3.0, "integers are usual, these are floats") if integers else (0.0, "")
+    largest = float(np.iinfo(numbers.dtype).max)
+    if fmt.values in ("plane", "ray"):
+        if fmt.unit is None:
+            return -4.0, "floats are usual, these are integers"
+        reach = largest * fmt.unit
+        if not 1.0 <= reach <= 1500.0:
+            return -6.0, f"{numbers.dtype} would reach {reach:.3g} m"
+    if fmt.values == "disparity" and (largest > 255) != ((fmt.unit or 1.0) < 0.1):
+        return -4.0, f"disparity in {numbers.dtype} is not of this unit"
+    return 0.0, ""
+
+
+def _by_packing(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+    """Bits that give a way of packing away."""
+    fmt = convention.format
+    if fmt.packing == "carla":
+        return (3.0, "channels are packed bytes") if numbers.noise > 3 else (-6.0, "channels are colours, not bytes")
+    if fmt.packing == "rotated":
+        # Read as rotated, millimetres below 8192 have no bits left above the 13th.
+        rotated = numbers.top < 2**14 and numbers.divisor == 1
+        return (2.0, "bits are rotated by 3") if rotated else (-6.0, "no bits are rotated")
+    if numbers.divisor == 8 and numbers.dtype == np.uint16:
+        return -3.0, "all numbers are multiples of 8, as rotated bits are"
+    if numbers.divisor == 5 and fmt.unit is not None and abs(fmt.unit - 0.0002) < 1e-6:
+        return 2.0, "all numbers are multiples of 5: millimetres times 5"
+    return 0.0, ""
+
+
+def _by_holes(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+    scanned = SCANNED[0] < numbers.unknown < SCANNED[1]
+    if convention.lidar:
+        share = f"{numbers.unknown:.0%} of the pixels were not measured"
+        return (2.0, f"{share}, as by a scanner") if scanned else (-3.0, f"only {share}")
+    return 0.0, ""
+
+
+def _by_direction(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+    """Whether larger numbers are nearer: they are then at the bottom of the pictures."""
+    if abs(numbers.rise) < CLEAR_RISE:
+        return 0.0, ""
+    said = "nearer" if numbers.rise < 0 else "farther"
+    agrees = (numbers.rise < 0) == (convention.format.values in LARGER_IS_NEARER)
+    points = min(1.0, abs(numbers.rise) * 2.0) * (2.0 if agrees else -4.0)
+    return points, f"larger numbers look {said} (rank correlation with height {numbers.rise:+.2f})"
+
+
+def _by_sky(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+    """Whether the number of the sky occurs."""
+    fmt = convention.format
+    mark = fmt.no_surface if fmt.no_surface is not None else fmt.no_surface_from
+    if mark is None or convention.format.packing == "carla":
+        return 0.0, ""
+    if fmt.no_surface_from is not None:
+        # The nearest far plane that is reached is the one that was meant.
+        ratio = numbers.top / mark
+        return (2.0 - math.log10(ratio), f"numbers reach {numbers.top:g}, the sky") if ratio >= 1.0 else (0.0, "")
+    return (2.0, f"{mark:g} marks the sky") if numbers.top == mark else (-1.5, f"no {mark:g} for the sky")
+
+
+def _by_metres(convention: Convention, numbers: Numbers) -> list[tuple[float, str]]:
+    """Whether the metres that come out are those of rooms or of streets."""
+    fmt = convention.format
+    if fmt.values in RELATIVE or fmt.values == "transmission":
+        inside = numbers.low >= 0.0 and numbers.top <= 1.0 + 1e-4
+        usual = fmt.values == "relative-inverse" or inside or numbers.dtype == np.uint8
+        return [
+            (-1.0 - 2.0 * (fmt.values == "transmission"), "without metres"),
+            (0.0 if usual else -2.0, "not in 0..1"),
+        ]
+    if fmt.values == "disparity" and (fmt.focal_px is None or fmt.baseline_m is None):
+        return [(-0.5, "focal length and baseline are in no file of numbers")]
+    low, median, high = _metres(fmt, numbers)
+    if not (low > 0.0 and math.isfinite(high)):
+        return [(-3.0, "no metres come out")]
+    ordinary = ROOM_M if high / low < SPREAD_OF_ROOMS else OUTDOORS_M
+    told = [(1.0 - 2.0 * abs(math.log10(median / ordinary)), f"the median is {median:.3g} m")]
+    camera = 0.02 < numbers.unknown < SCANNED[0] and numbers.dtype == np.uint16
+    if camera and high > REACH_OF_ROOMS_M:
+        told.append((-1.5, f"a depth camera with such holes does not reach {high:.3g} m"))
+    return told
+
+
+def _metres(fmt: DepthFormat, numbers: Numbers) -> tuple[float, float, float]:
+    """The quantiles in metres, near to far."""
+    unit = 1.0 if fmt.unit is None else fmt.unit
+    low, median, high = ((number + fmt.offset) * unit for number in (numbers.low, numbers.median, numbers.high))
+    if fmt.values not in LARGER_IS_NEARER:
+        return low, median, high
+    product = (fmt.focal_px or 1.0) * (fmt.baseline_m or 1.0)
+    near, middle, far = (product / max(number + fmt.doffs_px, 1e-6) for number in (high, median, low))
+    return near, middle, far
