@@ -95,6 +95,14 @@ def thumbnail(gray: Floats) -> NDArray[np.int8]:
     return np.asarray(np.clip(structure(gray, *THUMB) * 32.0, -127, 127), np.int8)
 
 
+def is_resized(hazy: Floats, clean: Floats, direct: float) -> bool:
+    """Whether a hazy picture smaller than its clean one shows all of it, not the middle: against `direct`'s crop."""
+    if hazy.shape == clean.shape:
+        return False
+    whole = similarity(structure(hazy, *THUMB), structure(clean, *THUMB))
+    return whole > max(direct + GAIN, ALIKE)
+
+
 def _find_shift(hazy: Floats, clean: Floats) -> tuple[float, float] | None:
     """Shift of the hazy picture to the right and down [px], where it is half a pixel or more and explains more."""
     a, b = structure(_middle(hazy)), structure(_middle(clean))

@@ -1,11 +1,10 @@
-"""Fits the haze equation to one hazy/clean pair: which beta and A made it, and how sure that is.
+"""Fits the haze equation to a hazy/clean pair and its distances: which beta and A made it, and how sure that is.
 
 With distances d, I = J t + A (1 - t) with t = exp(-beta d): for a given beta the best A is in closed form,
 so beta alone is searched for. Without distances every small patch has its own t, and A alone is searched for.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,14 +18,14 @@ Array = NDArray[np.float64]
 
 # Optical depths of the middle distance between which beta is searched: t from 0.997 to 3e-6.
 THINNEST, THICKEST, STEPS = 0.003, 12.5, 32
-# Patches of 2 x 2 pixels and 3 channels: in larger ones the distance varies more.
-PATCH_VALUES, PATCHES = 12, 10_000
-# One value in so many counts as independent: JPEG blocks and errors of a depth map have no finer grain, and
-# what varies inside patches has none at all. Set so that the errors of beta and A, which are known for the
-# released AOD-Net pairs, are within one standard error in 68 % of the files or more.
-DEPENDENT, DEPENDENT_PATCHES = 64.0, 400.0
+# One value in so many counts as independent: JPEG blocks and errors of a depth map have no finer grain. Set so
+# that the errors of beta and A, which are known for the released AOD-Net pairs, are within one standard error in
+# 68 % of the files or more.
+DEPENDENT = 64.0
 # Two code values: where the equation's own result is nearer than this to 0 or 255, the file may be clipped.
 CLIPPED = 2.0 / 255.0
+# Largest standard errors of a fit that is relied upon: a share of beta, and of A as it is.
+SURE_BETA, SURE_LIGHT = 0.2, 0.04
 QUANTISATION = 1.0 / 255.0 / math.sqrt(12.0)
 
 
@@ -81,24 +80,25 @@ def fit_distance(hazy: Array, clean: Array, distance_m: Array, space: ColorSpace
     if not finite.size:
         return None
     middle = float(np.median(finite))
-    slope = _slope(hazy, space)
-    values = _Pixels(_into(hazy, space), _into(clean, space), distance_m[:, None], slope**2)
+    steep = slope(hazy, space)
+    values = _Pixels(into(hazy, space), into(clean, space), distance_m[:, None], steep**2)
     # Gray or coloured is asked last, of the pixels that are left.
     beta, light = _search(values, THINNEST / middle, THICKEST / middle, gray=False)
     for _ in range(2):
-        keep = _trusted(values, slope, beta, light, space)
+        keep = _trusted(values, steep, beta, light, space)
         if keep.sum() < 100:
             return None
-        values = _Pixels(values.hazy, values.clean, values.distance, slope**2 * keep)
+        values = _Pixels(values.hazy, values.clean, values.distance, steep**2 * keep)
         beta, light = _search(values, beta / 3.0, beta * 3.0, gray=False)
     gray_beta, gray_light = _search(values, beta / 3.0, beta * 3.0, gray=True)
     squares = [_squares(values, *found) for found in ((beta, light), (gray_beta, gray_light))]
-    gray = _is_gray(squares[0], squares[1], int((values.weight > 0).sum()), light, DEPENDENT)
+    gray = is_gray(squares[0], squares[1], int((values.weight > 0).sum()), light, DEPENDENT)
     beta, light = (gray_beta, gray_light) if gray else (beta, light)
     return _judged(values, hazy, beta, light, gray, space)
 
 
-def _into(coded: Array, space: ColorSpace) -> Array:
+def into(coded: Array, space: ColorSpace) -> Array:
+    """sRGB-coded values in the space of a fit."""
     return coded if space == "srgb" else np.asarray(color.srgb_to_linear(coded))
 
 
@@ -106,7 +106,7 @@ def _out_of(values: Array, space: ColorSpace) -> Array:
     return values if space == "srgb" else np.asarray(color.linear_to_srgb(values))
 
 
-def _slope(coded: Array, space: ColorSpace) -> Array:
+def slope(coded: Array, space: ColorSpace) -> Array:
     """Code values per unit of the fit's space: turns its residuals into those of the file."""
     if space == "srgb":
         return np.ones_like(coded)
@@ -151,19 +151,19 @@ def _squares(values: _Pixels, beta: float, light: Array) -> float:
     return float((values.weight * residual**2).sum())
 
 
-def _trusted(values: _Pixels, slope: Array, beta: float, light: Array, space: ColorSpace) -> Array:
+def _trusted(values: _Pixels, steep: Array, beta: float, light: Array, space: ColorSpace) -> Array:
     """Weight in [0, 1] of each value, by how well the equation explains it and whether a file can hold that."""
     expected = physics.add_haze(values.clean, physics.transmission(beta, values.distance), light)
     coded = _out_of(np.clip(expected, 0.0, 1.0), space)
     inside = (coded > CLIPPED) & (coded < 1.0 - CLIPPED)
     if inside.mean() < 0.05:
         inside = np.ones_like(inside)  # all of it is at the edge: rounding bias is less than no answer
-    residual = np.abs((values.hazy - expected) * slope)
+    residual = np.abs((values.hazy - expected) * steep)
     scale = max(1.4826 * float(np.median(residual[inside])), QUANTISATION)
     return inside * np.clip(1.0 - (residual / (4.685 * scale)) ** 2, 0.0, 1.0) ** 2
 
 
-def _is_gray(coloured: float, gray: float, count: int, light: Array, dependent: float) -> bool:
+def is_gray(coloured: float, gray: float, count: int, light: Array, dependent: float) -> bool:
     """Whether three values of A explain no more than two more parameters have to (Bayesian information)."""
     independent, floor = count / dependent, count * QUANTISATION**2
     gain = independent * math.log((gray + floor) / (coloured + floor))
@@ -176,10 +176,10 @@ def _judged(values: _Pixels, hazy: Array, beta: float, light: Array, gray: bool,
     used = values.weight > 0
     rmse = math.sqrt(float(np.mean((hazy - expected)[used] ** 2)))
     beta_error, light_error = _errors(values, beta, light, gray, rmse)
-    return Fit(beta, beta_error, _three(light), light_error, gray, rmse, _three(np.quantile(t, (0.05, 0.5, 0.95))))
+    return Fit(beta, beta_error, as_rgb(light), light_error, gray, rmse, as_rgb(np.quantile(t, (0.05, 0.5, 0.95))))
 
 
-def _three(values: Array) -> tuple[float, float, float]:
+def as_rgb(values: Array) -> tuple[float, float, float]:
     return float(values[0]), float(values[1]), float(values[2])
 
 
@@ -194,139 +194,28 @@ def _errors(values: _Pixels, beta: float, light: Array, gray: bool, rmse: float)
         cross, own = cross.sum(keepdims=True), own.sum(keepdims=True)
     matrix = np.diag(np.concatenate(([(values.weight * by_beta**2).sum()], own)))
     matrix[0, 1:] = matrix[1:, 0] = cross
-    errors = _standard_errors(matrix, rmse, DEPENDENT)
+    errors = standard_errors(matrix, rmse, DEPENDENT)
     return float(errors[0] * beta), float(errors[1:].max())
 
 
-def _standard_errors(matrix: Array, rmse: float, dependent: float) -> Array:
+def standard_errors(matrix: Array, rmse: float, dependent: float) -> Array:
     if not np.isfinite(matrix).all() or np.linalg.cond(matrix) > 1e12:
         return np.full(len(matrix), np.inf)
     variance = dependent * max(rmse, QUANTISATION) ** 2 * np.diag(np.linalg.inv(matrix))
     return np.sqrt(np.where(variance > 0, variance, np.inf))
 
 
-# --- without distances ---
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Weighted sums over each patch and channel, (patches, 3): of w, w I, w J, w I^2, w I J, w J^2."""
-
-    one: Array
-    hazy: Array
-    clean: Array
-    hazy_hazy: Array
-    hazy_clean: Array
-    clean_clean: Array
-
-
-def fit_patches(hazy: Array, clean: Array, space: ColorSpace) -> Fit | None:
-    """A of a pair without distances: every patch of 2 x 2 pixels has a transmission of its own.
-
-    For a given A the best t of a patch is sum (I - A)(J - A) / sum (J - A)^2 over its pixels and channels,
-    so the residual is a function of A alone.
-
-    Args:
-        hazy, clean: sRGB-coded values in [0, 1], (height, width, 3).
-
-    Returns:
-        None where no patch is free of clipped values.
-    """
-    hazy, clean = _blocks(hazy), _blocks(clean)
-    whole = _unclipped(hazy, clean)
-    if not whole.any():
-        return None
-    hazy, clean = hazy[whole], clean[whole]
-    moments = _moments(_into(hazy, space), _into(clean, space), _slope(hazy, space) ** 2)
-    light = np.full(3, _gray_light(moments))
-    for _ in range(2):
-        moments = _even(moments, light)
-        light = np.full(3, _gray_light(moments))
-    coloured = _descend(moments, light)
-    count = len(moments.one) * PATCH_VALUES
-    gray = _is_gray(*(float(_left(moments, a).sum()) for a in (coloured, light)), count, coloured, DEPENDENT_PATCHES)
-    light = light if gray else coloured
-    rmse = math.sqrt(max(float(_left(moments, light).sum()), 0.0) / count)
-    t = np.quantile(_patch_transmission(moments, light)[0], (0.05, 0.5, 0.95))
-    return Fit(None, math.inf, _three(light), _light_error(moments, light, gray, rmse), gray, rmse, _three(t))
-
-
-def _blocks(picture: Array) -> Array:
-    """Patches of 2 x 2 pixels, spread evenly over the picture: (patches, 4, 3)."""
-    height, width = picture.shape[:2]
-    # An even step keeps the patches on the grid of subsampled chroma.
-    step = 2 * max(1, round(math.sqrt(height * width / PATCHES) / 2.0))
-    rows, columns = height // step, width // step
-    grid = picture[: rows * step, : columns * step].reshape(rows, step, columns, step, 3)
-    return grid[:, :2, :, :2].swapaxes(1, 2).reshape(rows * columns, 4, 3)
-
-
-def _unclipped(hazy: Array, clean: Array) -> NDArray[np.bool_]:
-    """Which patches hold no 0 and no 255."""
-    low, high = CLIPPED / 4.0, 1.0 - CLIPPED / 4.0
-    inside = (hazy > low) & (hazy < high) & (clean > low) & (clean < high)
-    return np.asarray(inside.all(axis=(1, 2)))
-
-
-def _moments(hazy: Array, clean: Array, weight: Array) -> _Moments:
-    products = (weight, weight * hazy, weight * clean)
-    products += (weight * hazy * hazy, weight * hazy * clean, weight * clean * clean)
-    return _Moments(*(product.sum(axis=1) for product in products))
-
-
-def _patch_transmission(m: _Moments, light: Array) -> tuple[Array, Array, Array]:
-    """The best t in [0, 1] of each patch for a given A, and sum (J - A)^2 and sum (I - A)(J - A)."""
-    clean = (m.clean_clean - 2.0 * light * m.clean + light**2 * m.one).sum(axis=1)
-    both = (m.hazy_clean - light * (m.hazy + m.clean) + light**2 * m.one).sum(axis=1)
-    t = np.divide(both, clean, out=np.ones_like(both), where=clean > 1e-12)
-    return np.clip(t, 0.0, 1.0), clean, both
-
-
-def _left(m: _Moments, light: Array) -> Array:
-    """Sum of squares that A leaves in each patch when it has its best t."""
-    t, clean, both = _patch_transmission(m, light)
-    hazy = (m.hazy_hazy - 2.0 * light * m.hazy + light**2 * m.one).sum(axis=1)
-    return np.asarray(hazy - 2.0 * t * both + t**2 * clean)
-
-
-def _even(moments: _Moments, light: Array) -> _Moments:
-    """The patches without an edge of the distance in them: those that one t explains about as well as most."""
-    left = _left(moments, light)
-    keep = left <= 2.0 * np.median(left) + PATCH_VALUES * QUANTISATION**2
-    return _Moments(*(values[keep] for values in vars(moments).values()))
-
-
-def _gray_light(moments: _Moments) -> float:
-    return _best_of(lambda a: float(_left(moments, np.full(3, a)).sum()), 0.0, 1.2)
-
-
-def _best_of(function: Callable[[float], float], low: float, high: float) -> float:
-    from scipy import optimize
-
-    grid = np.linspace(low, high, 25)
-    best = int(np.argmin([function(point) for point in grid]))
-    bounds = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
-    return float(optimize.minimize_scalar(function, bounds=bounds, method="bounded", options={"xatol": 1e-7}).x)
-
-
-def _descend(moments: _Moments, light: Array) -> Array:
-    """The A of three channels with the least squares, from a gray start."""
-    from scipy import optimize
-
-    scale = max(float(_left(moments, light).sum()), 1e-12)
-    options = {"xatol": 1e-5, "fatol": 1e-7, "maxiter": 400, "initial_simplex": light + 0.05 * np.eye(4, 3, -1)}
-    found = optimize.minimize(lambda a: float(_left(moments, a).sum()) / scale, light, method="Nelder-Mead", options=options)
-    return np.asarray(found.x)
-
-
-def _light_error(moments: _Moments, light: Array, gray: bool, rmse: float) -> float:
-    """Largest standard error of A from the curvature of the squares, half of which is the normal matrix."""
-    step = 0.01
-    axes = np.ones((1, 3)) * step if gray else np.eye(3) * step
-    size = len(axes)
-    matrix = np.empty((size, size))
-    for i in range(size):
-        for j in range(size):
-            ends = [_left(moments, light + a * axes[i] + b * axes[j]).sum() for a in (1, -1) for b in (1, -1)]
-            matrix[i, j] = (ends[0] - ends[1] - ends[2] + ends[3]) / (8.0 * step**2)
-    return float(_standard_errors(matrix, rmse, DEPENDENT_PATCHES).max())
+def why_uncertain(fit: Fit) -> str:
+    """Why a fit cannot be relied upon, in a sentence; empty where it can."""
+    low, middle, high = fit.transmission
+    unknown = [] if fit.beta is None or fit.beta_error <= SURE_BETA * fit.beta else ["beta"]
+    unknown += [] if fit.light_error <= SURE_LIGHT else ["A"]
+    if not unknown:
+        return ""
+    if high < 0.05:
+        why = "the haze is opaque (transmission saturated)"
+    elif low > 0.95:
+        why = "there is next to no haze"
+    else:
+        why = "the picture has too little contrast or too even a distance"
+    return f"The pair does not tell {' and '.join(unknown)}: {why}."

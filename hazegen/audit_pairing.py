@@ -14,10 +14,12 @@ class PairRef:
     """One hazy picture, its clean one and the depth map of that, as paths relative to their folders.
 
     Attributes:
+        key: Of the clean picture: its path without suffix and without what its pattern adds.
         depth: None where there is none.
         rest: What the hazy name says beyond the clean one, as '0.8_0.2'; empty where the names are equal.
     """
 
+    key: str
     hazy: str
     clean: str
     depth: str | None
@@ -52,7 +54,7 @@ def find_pairs(hazy: Folder, clean: Folder, depth: Folder | None) -> tuple[list[
     if depth is None and hazy.root.resolve() == clean.root.resolve() and hazy.pattern == clean.pattern:
         raise UsageError(
             "Hazy and clean pictures cannot be told apart. Expected two folders, or one with two name patterns, "
-            f"received '{hazy.root}' with '{hazy.pattern}' for both. Pass --hazy-pattern and --clean-pattern."
+            f"received '{hazy.root}' with '{hazy.pattern}' for both. Pass --hazy-pattern and --image-pattern."
         )
     hazy_keys, clean_keys = _keys(hazy), _keys(clean)
     depth_keys = _keys(depth) if depth else {}
@@ -66,7 +68,7 @@ def find_pairs(hazy: Folder, clean: Folder, depth: Folder | None) -> tuple[list[
             lonely += [Unmatched("hazy", name, reason) for name in names]
             continue
         rest = PurePosixPath(key).name[len(PurePosixPath(found).name) :].lstrip("_-")
-        pairs += [PairRef(name, clean_keys[found][0], _depth_of(found, depth_keys), rest) for name in names]
+        pairs += [PairRef(found, name, clean_keys[found][0], _depth_of(found, depth_keys), rest) for name in names]
     used, used_depths = {pair.clean for pair in pairs}, {pair.depth for pair in pairs}
     lonely += _unused("clean", clean_keys, used, "No hazy picture belongs to it.")
     lonely += _unused("depth", depth_keys, used_depths, "No pair's clean picture has its key, or another depth has it.")
@@ -78,7 +80,7 @@ def _keys(folder: Folder) -> dict[str, list[str]]:
     if folder.pattern.count("{key}") != 1:
         raise UsageError(
             "A name pattern must say where the key stands. Expected '{key}' once, as in '{key}_hazy', "
-            f"received '{folder.pattern}'. Correct --hazy-pattern, --clean-pattern or --depth-pattern."
+            f"received '{folder.pattern}'. Correct --hazy-pattern, --image-pattern or --depth-pattern."
         )
     before, after = folder.pattern.split("{key}")
     expression = re.compile(f"{re.escape(before)}(?P<key>.+){re.escape(after)}", re.DOTALL)

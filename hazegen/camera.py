@@ -43,7 +43,7 @@ def _expose(view: Image, haze: HazeParams) -> Image:
 
 def coded(linear: NDArray[np.float32]) -> Image:
     """sRGB code values of linear light, clipped to [0, 1]: at most 0.03 of a code from the formula, unrounded."""
-    return _table()[color.to_uint16(linear)]
+    return _table()[(np.clip(linear, 0.0, 1.0) * np.float32(65535.0) + np.float32(0.5)).astype(np.uint16)]
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """The commands that make data: hazegen samples, hazegen make."""
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hazegen import config
 from hazegen.errors import RefusedError, StoreError, UsageError
@@ -10,6 +11,7 @@ from hazegen.recipe import Recipe
 from hazegen.verbs import new_parser
 
 if TYPE_CHECKING:
+    from hazegen.depth.network import ModelOptions
     from hazegen.planning import MakeOptions
 
 
@@ -41,6 +43,7 @@ def run_make(argv: list[str]) -> int:
     """hazegen make."""
     from hazegen import publish
     from hazegen.cli_dataset import publish_folder
+    from hazegen.depth.network import ModelOptions
     from hazegen.depth.options import DepthOptions
     from hazegen.planning import MakeOptions
 
@@ -55,6 +58,7 @@ def run_make(argv: list[str]) -> int:
     )
     config.add_options(parser, MakeOptions, "dataset")
     config.add_options(parser, DepthOptions, "depth maps and cameras")
+    config.add_options(parser, ModelOptions, "depth network (with --depth-model alone)", "model.", skip=("file",))
     config.add_options(parser, About, "photos and depth maps (for manifest and card; decides no byte of a shard)")
     group = parser.add_argument_group("publishing")
     group.add_argument("--publish", action="store_true", help="publish the finished dataset, as hazegen publish does")
@@ -75,14 +79,15 @@ def run_make(argv: list[str]) -> int:
             "Add --publish, or take it out."
         )
     publishing = config.build(publish.PublishOptions, target) if namespace.publish else None
+    model = _model(options, config.given(namespace, ModelOptions, "model."))
     if options.dry_run:
-        return _dry_run(options, recipe)
+        return _dry_run(options, recipe, model)
     choice, unreachable = None, None
     try:
         choice = publish.choose(publishing) if publishing else None  # a key that is not valid ends it here
     except StoreError as error:
         unreachable = error  # no reason not to make the dataset
-    status = _make_for_real(options, recipe, about)
+    status = _make_for_real(options, recipe, about, model)
     if unreachable is not None:
         raise unreachable
     if publishing and choice:
@@ -90,10 +95,28 @@ def run_make(argv: list[str]) -> int:
     return status
 
 
-def _dry_run(options: "MakeOptions", recipe: Recipe) -> int:
+def _model(options: "MakeOptions", given: dict[str, Any]) -> "ModelOptions | None":
+    """How depth is estimated, where a network is to do it."""
+    from hazegen.depth.network import ModelOptions
+
+    if options.depth_model is not None:
+        return config.build(ModelOptions, {"file": options.depth_model, **given}, "model.")
+    if given:
+        raise UsageError(
+            f"--model.{min(given).replace('_', '-')} is of no use alone. Expected --depth-model beside it, received "
+            "none. Add --depth-model, or take it out."
+        )
+    return None
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _dry_run(options: "MakeOptions", recipe: Recipe, model: "ModelOptions | None") -> int:
     from hazegen.estimate import estimate
 
-    told = estimate(options, recipe)
+    told = estimate(options, recipe, model, _warn)
     print(f"inputs      {told.found} found, {sum(told.rejected.values())} rejected{_codes(told.rejected)}")
     print(f"others      {told.others} files of another name pattern or format, not looked at")
     print(f"scenes      {', '.join(f'{count} {split}' for split, count in sorted(told.scenes.items()))}")
@@ -106,10 +129,12 @@ def _dry_run(options: "MakeOptions", recipe: Recipe) -> int:
     return 3 if refused + len(told.probe_rejected) > options.max_rejected * told.found else 0
 
 
-def _make_for_real(options: "MakeOptions", recipe: Recipe, about: dict[str, str]) -> int:
+def _make_for_real(
+    options: "MakeOptions", recipe: Recipe, about: dict[str, str], model: "ModelOptions | None"
+) -> int:
     from hazegen.make import make
 
-    made = make(options, recipe, about)
+    made = make(options, recipe, about, model, _warn)
     known, inputs, out = made.manifest, made.manifest.inputs, options.out
     if made.changed:
         print(f"'{out}' was finished; written anew: {', '.join(made.changed)}.")

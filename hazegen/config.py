@@ -10,6 +10,7 @@ import difflib
 import inspect
 import re
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,8 +91,8 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
     if type(None) in typing.get_args(hint) and (value is None or value in ("null", "none")):
         return None
     if Draw in (hint, *typing.get_args(hint)):
-        return value if value in _words(hint) else parse_draw(value)
-    if typing.get_origin(hint) is tuple and isinstance(value, str):
+        return _convert_draw(name, _words(hint), value)
+    if tuple in map(typing.get_origin, (hint, *typing.get_args(hint))) and isinstance(value, str):
         value = value.strip(" []").split(",")
     try:
         return TypeAdapter(hint).validate_python(value)
@@ -100,6 +101,18 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
             f"{name} cannot be used. Expected {describe(hint)}, received {value!r} ({error.errors()[0]['msg']}). "
             f"Correct {name}."
         ) from None
+
+
+def _convert_draw(name: str, words: list[str], value: Any) -> Draw | str:
+    """A draw, or one of the words that may stand in its place."""
+    if value in words:
+        return str(value)
+    try:
+        return parse_draw(value)
+    except UsageError as error:
+        if not words:
+            raise
+        raise UsageError(f"{name} is neither a draw nor one of {', '.join(words)}. {error}") from None
 
 
 def _words(hint: Any) -> list[str]:
@@ -128,6 +141,7 @@ def add_options(
     *,
     from_file: bool = False,
     needed: bool = True,
+    skip: Sequence[str] = (),
 ) -> None:
     """One option for each field that the dataclass `cls` itself declares, its help from the class's docstring.
 
@@ -136,12 +150,13 @@ def add_options(
     Args:
         from_file: A config file says the defaults, so the help does not.
         needed: Whether fields without a default have to be given.
+        skip: Fields that another option says.
     """
     group = parser.add_argument_group(title)
     hints, texts = typing.get_type_hints(cls), attribute_texts(cls)
     for field in dataclasses.fields(cls):
-        if field.name not in cls.__annotations__:
-            continue  # of a base, which has a group of its own
+        if field.name in skip or field.name not in cls.__annotations__:
+            continue  # a field of a base has a group of its own
         option = f"--{prefix}{field.name.replace('_', '-')}"
         required = _is_required(field)
         silent = required or from_file or field.default in (None, False, "") or "[default" in texts[field.name]
@@ -163,13 +178,13 @@ def attribute_texts(cls: type) -> dict[str, str]:
     # Python 3.13 takes the indentation off docstrings by itself.
     lines = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2].splitlines()
     texts: dict[str, str] = {}
-    name = ""
+    names: list[str] = []
     for line in lines:
-        if match := re.fullmatch(r" {4}(\w+): (.+)", line):
-            name = match[1]
-            texts[name] = match[2]
-        elif name and line.strip():
-            texts[name] += f" {line.strip()}"
+        if match := re.fullmatch(r" {4}(\w+(?:, \w+)*): (.+)", line):
+            names = match[1].split(", ")
+            texts |= dict.fromkeys(names, match[2])
+        elif line.strip():
+            texts |= {name: f"{texts[name]} {line.strip()}" for name in names}
     return texts
 
 

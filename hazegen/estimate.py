@@ -1,10 +1,16 @@
 """hazegen make --dry-run: what a run would do, from a few scenes, with nothing written."""
 
+import dataclasses
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from hazegen import build, engine, planning, scenes
+from hazegen import build, depth_source, engine, planning, scenes
+from hazegen.depth import estimation
+from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
 from hazegen.planning import MakeOptions
 from hazegen.recipe import Recipe
@@ -37,9 +43,33 @@ class Estimate:
     seconds: float
 
 
-def estimate(options: MakeOptions, recipe: Recipe) -> Estimate:
-    """Plans the run and makes the first few scenes in memory."""
-    plan = planning.plan(options, recipe)
+def estimate(
+    options: MakeOptions,
+    recipe: Recipe,
+    model: ModelOptions | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Estimate:
+    """Plans the run and makes the first few scenes in memory.
+
+    Args:
+        model, tell: As make has them; a network estimates the depth of these few scenes alone.
+    """
+    if model is None:
+        plan = planning.plan(options, recipe)
+        depth_source.check_depth(plan.tasks, options.trust_depth, tell)
+        return _estimate(options, recipe, plan)
+    with tempfile.TemporaryDirectory() as folder:
+        probing = dataclasses.replace(depth_source.as_estimated(options, model), out=Path(folder) / "out")
+        plan = planning.plan(probing, recipe)
+        photos = [ref.image for task in plan.tasks for ref in task.plan.scenes][:PROBED]
+        began = time.perf_counter()
+        estimation.estimate_folder(options.images, photos, probing.depth_folder, model)
+        seconds = (time.perf_counter() - began) * plan.found / len(photos)
+        told = _estimate(probing, recipe, plan)
+    return dataclasses.replace(told, seconds=told.seconds + seconds)
+
+
+def _estimate(options: MakeOptions, recipe: Recipe, plan: planning.Plan) -> Estimate:
     tasks = plan.tasks
     by_split: Counter[str] = Counter()
     for task in tasks:

@@ -23,6 +23,8 @@ from hazegen.scenes import Reading
 # Files that the convention is guessed from, and that the contact sheet shows.
 FILES_TO_RANK, TILES = 6, 12
 TILE = 240
+# A guess with fewer points is none.
+LEAST_SCORE = -2.0
 # A convention that was named is doubted where another one has so many points more.
 CLEARLY_BETTER = 2.0
 
@@ -78,7 +80,7 @@ def inspect(options: InspectOptions) -> Report:
     )
     guesses = _rank(options, chosen)
     told = options.tells_format
-    if not told and guesses:
+    if not told and guesses and guesses[0].score > LEAST_SCORE:
         options = dataclasses.replace(options, depth_kind=guesses[0].name)
     reading = reading_of(options)
     files: list[Measured] = []
@@ -113,8 +115,7 @@ def reading_of(options: InspectOptions) -> Reading:
 
 def _rank(options: InspectOptions, refs: Sequence[SceneRef]) -> list[Guess]:
     some = refs[:: max(1, len(refs) // FILES_TO_RANK)][:FILES_TO_RANK]
-    paths = [options.depth if ref.frame is not None else options.depth / ref.depth for ref in some]
-    return guess.rank(paths, options.patterns()[1], [ref.frame for ref in some])
+    return guess.rank(options.depth, some, options.patterns()[1])
 
 
 def _tile(sample: Sample, file: Measured) -> Tile:
@@ -139,9 +140,9 @@ def _of_folder(
     if lost:
         text = f"{len(lost)} scenes cannot be looked at. Expected image and camera of each; the first: {lost[0]}"
         found.append(Finding("lost", "unlikely", text, float(len(lost))))
-    if not guesses:
+    if not guesses or guesses[0].score <= LEAST_SCORE:
         text = (
-            "The maps follow no convention that is known. Expected one of the table, received files that none reads. "
+            "The maps follow no convention that is known. Expected one of the table, received files that none fits. "
             "Say with --depth-values, --depth-scale and --not-measured what the numbers are."
         )
         return [*found, Finding("unknown", "unlikely", text, 0.0)]

@@ -11,7 +11,7 @@ from hazegen import images, scenes
 from hazegen.depth import containers, readers
 from hazegen.depth.formats import RELATIVE, DepthFormat
 from hazegen.depth.measures import Sample
-from hazegen.errors import RefusedError
+from hazegen.errors import HazegenError, RefusedError
 from hazegen.pairing import SceneRef
 from hazegen.scenes import Reading
 
@@ -28,7 +28,7 @@ def read_or_note(refs: Iterable[SceneRef], reading: Reading, lost: list[str]) ->
     for ref in refs:
         try:
             yield read_sample(ref, reading)
-        except (RefusedError, OSError) as error:
+        except (HazegenError, OSError) as error:
             lost.append(str(error))
 
 
@@ -36,7 +36,7 @@ def read_sample(ref: SceneRef, reading: Reading) -> Sample:
     """One scene as it lies on the disk; a map that the readers refuse is kept, with their reason.
 
     Raises:
-        RefusedError, OSError: Image, camera file, calibration or mask cannot be read.
+        HazegenError, OSError: Image, camera file, calibration or mask cannot be read.
     """
     image = scenes.read_clean(ref, reading)
     _, fmt = scenes.read_camera(ref, reading, image.shape[1], image.shape[0])

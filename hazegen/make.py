@@ -6,15 +6,16 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from hazegen import card, engine, shards
+from hazegen import card, depth_source, engine, shards
 from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS, ShardTask, build_shard, input_row
+from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, About, Manifest, Shard, check_shards, load
 from hazegen.planning import MakeOptions, Plan, deciding, fingerprint, plan, versions
@@ -45,12 +46,20 @@ class Made:
     changed: tuple[str, ...] = ()
 
 
-def make(options: MakeOptions, recipe: Recipe, about: Mapping[str, str] | None = None) -> Made:
+def make(
+    options: MakeOptions,
+    recipe: Recipe,
+    about: Mapping[str, str] | None = None,
+    model: ModelOptions | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Made:
     """Makes the dataset, or what an interrupted run has left of it, and its card.
 
     Args:
         about: The given fields of About. They decide no byte of the shards; a dataset that is finished
             already takes them over, and keeps those that are not given.
+        model: How depth is estimated, with `options.depth_model`.
+        tell: Takes sentences about depth maps that look wrong, before the work begins.
 
     Raises:
         UsageError, RefusedError, OSError: As their classes say; nothing finished is lost.
@@ -58,9 +67,16 @@ def make(options: MakeOptions, recipe: Recipe, about: Mapping[str, str] | None =
     began = time.monotonic()
     given = dict(about or {})
     stated = About(**given)
-    planned = plan(options, recipe)
+    failed: dict[str, str] = {}
+    if model is not None:
+        options, failed = depth_source.estimate_depth(options, model)
+    planned = plan(options, recipe, failed)
     tasks, found = planned.tasks, planned.found
     header = {"recipe": recipe.as_dict(), "found": found, **deciding(tasks[0]), "versions": versions()}
+    if model is not None:
+        header["reading"] |= {"model": depth_source.model_of(options)}
+    if not shards.is_finished(options.out):
+        depth_source.check_depth(tasks, options.trust_depth, tell)
     plans = [task.plan for task in tasks]
     shards.write_plan(options.out, header, plans, lambda ref: fingerprint(ref, tasks[0].reading))
     if shards.is_finished(options.out):

@@ -4,9 +4,10 @@ import dataclasses
 import hashlib
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 
 from hazegen import engine, images, pairing, records, sampling, scenes, shards, splits
 from hazegen.build import ShardTask
-from hazegen.depth import containers, conventions
+from hazegen.depth import containers, conventions, estimation
 from hazegen.depth.formats import RELATIVE, check_complete, from_camera_file
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import RefusedError, UsageError
@@ -82,7 +83,7 @@ class MakeOptions(DepthOptions):
             ("--quality", self.quality, 1 <= self.quality <= 100, "1 to 100"),
             ("--shard-mb", self.shard_mb, 0 < self.shard_mb < math.inf, "a number above 0"),
             ("--limit", self.limit, self.limit is None or self.limit >= 1, "at least 1"),
-            ("--flat-depth", self.flat_depth, 0 < (self.flat_depth or 1) < math.inf, "metres above 0"),
+            ("--flat-depth", self.flat_depth, self.flat_depth is None or 0 < self.flat_depth < math.inf, "metres above 0"),
             ("--max-rejected", self.max_rejected, 0 <= self.max_rejected <= 1, "a share in [0, 1]"),
         )
         for name, value, sound, expected in checks:
@@ -93,8 +94,8 @@ class MakeOptions(DepthOptions):
             raise UsageError(
                 "Two ways to split. Expected --split-file or --group-by, received both. Write the groups into the file."
             )
-        sources = {"--depth": self.depth, "--transmission": self.transmission, "--depth-model": self.depth_model}
-        sources |= {"--flat-depth": self.flat_depth}
+        sources: dict[str, object] = {"--depth": self.depth, "--transmission": self.transmission}
+        sources |= {"--depth-model": self.depth_model, "--flat-depth": self.flat_depth}
         given = [name for name, value in sources.items() if value is not None]
         if len(given) != 1:
             raise UsageError(
@@ -108,10 +109,15 @@ class MakeOptions(DepthOptions):
                 "recipe's beta equal to it, the haze has exactly the maps' transmission."
             )
 
+    @property
+    def depth_folder(self) -> Path:
+        """Where the maps of a depth network are kept: beside the dataset, as OUT.depth."""
+        return self.out.with_name(f"{self.out.name}.depth")
+
     def reading(self) -> Reading:
         """How the files of a scene are read."""
         told = self.format_fields()
-        depth, convention = self.depth or self.images, self.depth_kind
+        depth, convention = self.depth or self.depth_folder, self.depth_kind
         if self.transmission is not None:
             depth, convention = self.transmission, "transmission"
             told |= {"beta": self.transmission_beta}
@@ -137,13 +143,17 @@ class Plan:
     others: int
 
 
-def plan(options: MakeOptions, recipe: Recipe) -> Plan:
-    """Every decision: which scenes, which split and shard, how many variants."""
+def plan(options: MakeOptions, recipe: Recipe, failed: Mapping[str, str] | None = None) -> Plan:
+    """Every decision: which scenes, which split and shard, how many variants.
+
+    Args:
+        failed: Photos, and why the depth network gave no depth for them.
+    """
     engine.check_workers(options.workers if options.workers is not None else 1)
     variants = sampling.count_variants(recipe, options.variants)
     reading = options.reading()
     _check_convention(options, reading, recipe)
-    found, rejected, others = find_inputs(options, reading)
+    found, rejected, others = find_inputs(options, reading, failed or {})
     found = sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.limit]
     total = len(found) + len(rejected)
     split_of, left_out = _split(found, options)
@@ -158,11 +168,17 @@ def plan(options: MakeOptions, recipe: Recipe) -> Plan:
     return Plan([ShardTask(p, options.out, *settings) for p in plans], rejected + left_out, total, others)
 
 
-def find_inputs(options: DepthOptions, reading: Reading) -> tuple[list[SceneRef], list[Rejected], int]:
-    """The scenes, the files that cannot be paired, and the number of other files; see pairing.find_scenes."""
+def find_inputs(
+    options: MakeOptions, reading: Reading, failed: Mapping[str, str]
+) -> tuple[list[SceneRef], list[Rejected], int]:
+    """The scenes, the files that cannot be used, and the number of other files; see pairing.find_scenes."""
     convention = conventions.find(reading.convention)
     if reading.flat_m is not None:
         return pairing.find_photos(reading.images, options.patterns()[0])
+    if options.depth_model is not None:
+        found, rejected, others = find_photos(options)
+        rejected += [Rejected(r.key, r.image, "", "depth-model", failed[r.image]) for r in found if r.image in failed]
+        return [ref for ref in found if ref.image not in failed], rejected, others
     if not convention.stack:
         return pairing.find_scenes(reading.images, reading.depth, *options.patterns(), convention.suffixes)
     if reading.images != reading.depth or not reading.depth.is_file():
@@ -171,6 +187,14 @@ def find_inputs(options: DepthOptions, reading: Reading) -> tuple[list[SceneRef]
             f"--depth, received '{reading.images}' and '{reading.depth}'. Pass it twice."
         )
     return pairing.frames(reading.depth, containers.count_frames(reading.depth, convention.format)), [], 0
+
+
+def find_photos(options: MakeOptions) -> tuple[list[SceneRef], list[Rejected], int]:
+    """The photos that a network estimates depth for, with the names of their maps, no more than --limit."""
+    found, rejected, others = pairing.find_photos(options.images, options.patterns()[0])
+    first = sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.limit]
+    maps = [str(PurePosixPath(ref.image).with_suffix(estimation.SUFFIX)) for ref in first]
+    return [dataclasses.replace(r, depth=name) for r, name in zip(first, maps, strict=True)], rejected, others
 
 
 def _check_convention(options: MakeOptions, reading: Reading, recipe: Recipe) -> None:

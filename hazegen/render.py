@@ -120,13 +120,10 @@ def _detours(
     return found[0].astype(np.float32, copy=False), found[1].astype(np.float32, copy=False)
 
 
-def _spread(values: NDArray[np.floating], layer: int) -> Floats:
+def _spread(plane: NDArray[np.floating], layer: int) -> Floats:
     """As scattering.spread."""
-    return np.stack([_spread_plane(plane, 2**layer) for plane in values])
-
-
-def _spread_plane(plane: NDArray[np.floating], cell: int) -> Floats:
     height, width = plane.shape
+    cell = 2**layer
     below, right = -height % cell, -width % cell
     padded = cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_CONSTANT) if below or right else plane
     size = (padded.shape[1] // cell, padded.shape[0] // cell)
@@ -162,7 +159,10 @@ def _add_haze(planes: Floats, transmission: Floats, light: tuple[float, float, f
 
 
 def _codes(planes: Floats, color_space: str) -> NDArray[np.uint8]:
-    if color_space == "linear":
-        return np.ascontiguousarray(np.moveaxis(coded(planes), 0, 2))
-    # As color.to_uint8 of values that are at least 0.
-    return np.asarray(cv2.merge([cv2.convertScaleAbs(plane, alpha=255.0) for plane in planes]), np.uint8)
+    codes = coded if color_space == "linear" else _rounded
+    return np.asarray(cv2.merge([codes(plane) for plane in planes]), np.uint8)
+
+
+def _rounded(plane: Floats) -> NDArray[np.uint8]:
+    """As color.to_uint8, of values that are at least 0."""
+    return np.asarray(cv2.convertScaleAbs(plane, alpha=255.0), np.uint8)

@@ -61,19 +61,19 @@ def detours(
     return lit, added
 
 
-def spread(values: Floats, layer: int) -> Floats:
-    """Each pixel's light spread over its surroundings: (channels, height, width) in and out.
+def spread(plane: Floats, layer: int) -> Floats:
+    """Each pixel's light spread over its surroundings, (height, width).
 
     Nothing comes in from outside the picture, and what goes out is lost.
     """
     from scipy.ndimage import gaussian_filter
 
-    channels, height, width = values.shape
+    height, width = plane.shape
     cell = 2**layer
-    padded = np.pad(values, ((0, 0), (0, -height % cell), (0, -width % cell)))
-    cells = padded.reshape(channels, padded.shape[1] // cell, cell, padded.shape[2] // cell, cell).mean((2, 4))
-    blurred = gaussian_filter(cells, CELL_BLUR, radius=CELL_RADIUS, mode="constant", axes=(1, 2))
-    return np.stack([upsample(plane, cell, height, width) for plane in blurred]).astype(values.dtype)
+    padded = np.pad(plane, ((0, -height % cell), (0, -width % cell)))
+    cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell).mean((1, 3))
+    blurred = gaussian_filter(cells, CELL_BLUR, radius=CELL_RADIUS, mode="constant")
+    return np.asarray(upsample(blurred, cell, height, width), plane.dtype)
 
 
 def scatter(radiance: Floats, optical_depth: Floats, share: float, spread: Spread) -> Floats:
@@ -87,13 +87,14 @@ def scatter(radiance: Floats, optical_depth: Floats, share: float, spread: Sprea
         optical_depth: (height, width), may be infinite.
         share: Standard deviation for each unit of optical depth, as a share of the width.
     """
-    result = radiance
+    result = radiance.copy()
     for layer, member in enumerate(_members(optical_depth, share, _WIDEST_BLUR)):
-        if not member.any():
-            break
-        sums = spread(np.stack((*(radiance * member), member)), layer)
-        blurred = sums[:3] / np.maximum(sums[3], np.float32(1e-12))
-        result = result + (blurred - result) * member
+        gathered = np.maximum(spread(member, layer), np.float32(1e-12))
+        for plane, seen in zip(radiance, result, strict=True):
+            blurred = spread(plane * member, layer) / gathered
+            blurred -= seen
+            blurred *= member
+            seen += blurred
     return result
 
 
@@ -114,9 +115,11 @@ def glow(taken: Floats, optical_depth: Floats, spread: Spread) -> Floats:
     parts = [member * np.float32(2**layer) for layer, member in enumerate(members)]
     here = 1 - members[0]
     whole = sum(parts, here)
-    result = taken * here / whole
+    result = taken * (here / whole)
     for layer, part in enumerate(parts):
-        result = result + spread(taken * part / whole, layer)
+        part /= whole
+        for plane, seen in zip(taken, result, strict=True):
+            seen += spread(plane * part, layer)
     return result
 
 

@@ -17,6 +17,7 @@ from hazegen import images, make, manifest, verbs
 from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
 from hazegen.manifest import About
 from hazegen.planning import MakeOptions
+from hazegen.depth.network import ModelOptions
 from hazegen.recipe import Draw, Recipe
 
 COMMANDS = {
@@ -183,7 +184,7 @@ def test_one_bad_input_is_said_and_the_other_scenes_are_made(run, make_photos, t
         argv.remove("0.001")
     status, printed, error = run(argv)
     assert status == 3
-    assert error.startswith("error: 1 of 4 inputs were rejected. Expected at most 0.0%; first reason: ")
+    assert "error: 1 of 4 inputs were rejected. Expected at most 0.0%; first reason: " in error
     assert message in error
     assert "The dataset is finished without them." in error
     assert "4 found = 3 used + 1 rejected" in printed
@@ -317,7 +318,7 @@ def test_missing_manifest_is_said(run, dataset_copy, tmp_path, verb, status):
     [
         ([], "usage: hazegen"),
         (["fog"], "invalid choice: 'fog'"),
-        (["make"], "the following arguments are required: --images, --depth, --out"),
+        (["make"], "the following arguments are required: --images, --out"),
         (["verify"], "the following arguments are required: dataset"),
         (["preview", "x"], "the following arguments are required: --out"),
         (["card"], "the following arguments are required: dataset"),
@@ -376,9 +377,32 @@ RECIPE_VALUES = {
     "light_channels": ("independent", "independent"),
     "sky": ("far", "far"),
     "max_holes": ("0.125", 0.125),
+    "fill": ("nearest", "nearest"),
+    "refine": ("edges", "edges"),
+    "sky_from_image": (None, True),
+    "angstrom_exponent": ("uniform(0.5, 1.3)", Draw("uniform", (0.5, 1.3))),
+    "wavelengths_nm": ("[650, 532, 450]", (650.0, 532.0, 450.0)),
+    "light_color": ("1, 0.9, 0.8", (1.0, 0.9, 0.8)),
+    "light_bias": ("uniform(-0.1, 0.1)", Draw("uniform", (-0.1, 0.1))),
+    "noise_contrast": ("0.5", Draw("values", (0.5,))),
+    "noise_scale_m": ("5", Draw("values", (5.0,))),
+    "noise_samples": ("16", 16),
+    "height_scale_m": ("30", Draw("values", (30.0,))),
+    "camera_height_m": ("2", Draw("values", (2.0,))),
+    "camera_pitch_deg": ("-10", Draw("values", (-10.0,))),
+    "scattering_blur": ("0.01", Draw("values", (0.01,))),
+    "illumination": ("0.2", Draw("values", (0.2,))),
+    "glow": ("2", Draw("values", (2.0,))),
+    "lamp_threshold": ("0.8", 0.8),
+    "blur_px": ("1.5", Draw("values", (1.5,))),
+    "shot_noise": ("0.01", Draw("values", (0.01,))),
+    "read_noise": ("0.02", Draw("values", (0.02,))),
+    "gamma": ("1.2", Draw("values", (1.2,))),
+    "jpeg_quality": ("uniform(30, 90)", Draw("uniform", (30.0, 90.0))),
 }
 # What the recipe needs beside the field that is overridden.
 BESIDE = {"visibility_m": ["--recipe.beta", "null"], "light_channels": ["--recipe.sweep", "random"]}
+BESIDE |= dict.fromkeys(("noise_contrast", "height_scale_m"), ["--recipe.path", "ray"])
 OPTION_VALUES = {
     "depth_scale": ("0.5", 0.5),
     "depth_kind": ("kitti", "kitti"),
@@ -408,7 +432,19 @@ OPTION_VALUES = {
     "depth": ("d", Path("d")),
     "out": ("o", Path("o")),
     "dry_run": (None, True),
+    "near": ("1", 1.0),
+    "far": ("80", 80.0),
+    "sparse": ("there", Path("there")),
+    "sparse_scale": ("0.01", 0.01),
+    "trust_depth": (None, True),
+    "transmission": ("t", Path("t")),
+    "transmission_beta": ("0.01", 0.01),
+    "depth_model": ("net.onnx", Path("net.onnx")),
+    "flat_depth": ("500", 500.0),
 }
+# Fields that go together, and stand in place of --depth.
+TOGETHER = {"transmission": "transmission_beta", "transmission_beta": "transmission"}
+INSTEAD_OF_DEPTH = ("transmission", "transmission_beta", "depth_model", "flat_depth")
 
 
 @pytest.fixture
@@ -416,15 +452,16 @@ def parsed(run, monkeypatch):
     """parsed(*argv): the options and the recipe that a command line of make comes to."""
     calls = []
 
-    def capture(options, recipe, about=None):
-        calls.append((options, recipe, about))
+    def capture(options, recipe, *others):
+        about, model = others[:2] if len(others) == 3 else (None, others[0])
+        calls.append((options, recipe, about, model))
         raise HazegenError("captured")
 
     monkeypatch.setattr("hazegen.make.make", capture)
     monkeypatch.setattr("hazegen.estimate.estimate", capture)
 
-    def parse(*argv):
-        _, _, error = run(["make", "--images", "a", "--depth", "b", "--out", "c", *argv])
+    def parse(*argv, depth=("--depth", "b")):
+        _, _, error = run(["make", "--images", "a", *depth, "--out", "c", *argv])
         assert error == "error: captured\n", error
         return calls[-1]
 
@@ -434,18 +471,69 @@ def parsed(run, monkeypatch):
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
 def test_each_field_of_the_recipe_can_be_overridden(parsed, load_recipe, field):
     text, value = RECIPE_VALUES[field]
-    _, recipe, _ = parsed(f"--recipe.{field.replace('_', '-')}", text, *BESIDE.get(field, []))
+    _, recipe, *_ = parsed(f"--recipe.{field.replace('_', '-')}", *([text] if text else []), *BESIDE.get(field, []))
     assert getattr(recipe, field) == value != getattr(load_recipe("aod-released"), field)
-    others = {other.name for other in dataclasses.fields(Recipe)} - {field, "beta", "sweep"}
+    others = {other.name for other in dataclasses.fields(Recipe)} - {field, "beta", "sweep", "path"}
     assert all(getattr(recipe, other) == getattr(load_recipe("aod-released"), other) for other in others)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(MakeOptions)])
 def test_each_option_of_make_reaches_its_field(parsed, field):
-    text, value = OPTION_VALUES[field]
-    options, *_ = parsed(f"--{field.replace('_', '-')}", *([] if text is None else [text]))
+    given = {name: OPTION_VALUES[name] for name in (field, TOGETHER.get(field, field))}
+    words = [word for name, (text, _) in given.items() for word in (f"--{name.replace('_', '-')}", text) if word]
+    instead = {"depth": None} if field in INSTEAD_OF_DEPTH else {}
+    options, *_ = parsed(*words, depth=[] if instead else ["--depth", "b"])
     plain = MakeOptions(images=Path("a"), depth=Path("b"), out=Path("c"))
-    assert options == dataclasses.replace(plain, **{field: value}) != plain
+    assert options == dataclasses.replace(plain, **instead, **{name: value for name, (_, value) in given.items()})
+    assert options != plain
+
+
+MODEL_VALUES = {
+    "preset": ("midas-small", "midas-small"),
+    "values": ("relative", "relative"),
+    "width": (("--model.width", "64", "--model.height", "48"), 64),
+    "height": (("--model.width", "64", "--model.height", "48"), 48),
+    "short_side": ("256", 256),
+    "multiple": ("14", 14),
+    "mean": ("0.5, 0.5, 0.5", (0.5, 0.5, 0.5)),
+    "std": ("[0.2, 0.2, 0.2]", (0.2, 0.2, 0.2)),
+    "scale": ("1", 1.0),
+    "channels": ("bgr", "bgr"),
+    "layout": ("nhwc", "nhwc"),
+    "batch": ("4", 4),
+    "threads": ("2", 2),
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(ModelOptions) if field.name != "file"])
+def test_each_option_of_the_depth_network_reaches_its_field(parsed, field):
+    text, value = MODEL_VALUES[field]
+    words = text if isinstance(text, tuple) else (f"--model.{field.replace('_', '-')}", text)
+    *_, model = parsed(*words, depth=["--depth-model", "net.onnx"])
+    assert model.file == Path("net.onnx")
+    assert getattr(model, field) == value != getattr(ModelOptions(Path("net.onnx")), field)
+
+
+def test_options_of_the_depth_network_are_refused_without_one(run):
+    status, _, error = run(["make", "--images", "a", "--depth", "b", "--out", "c", "--model.batch", "4"])
+    assert status == 2
+    assert "--model.batch is of no use alone. Expected --depth-model beside it" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "Distances have one source. Expected one of --depth, --transmission, --depth-model, --flat-depth, rec"),
+        (("--depth", "b", "--flat-depth", "5"), "received --depth and --flat-depth. Pass one of them."),
+        (("--flat-depth", "0"), "--flat-depth is out of range. Expected metres above 0, received 0"),
+        (("--transmission", "t"), "Transmission maps and the beta that made them belong together."),
+        (("--depth", "b", "--transmission-beta", "1"), "Expected --transmission and --transmission-beta, received None"),
+    ],
+)
+def test_distances_have_one_source(run, words, message):
+    status, _, error = run(["make", "--images", "a", "--out", "c", *words])
+    assert status == 2
+    assert message in error
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(About)])

@@ -14,8 +14,10 @@ MODULES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
-PURE = {f"hazegen.{name}" for name in ("physics", "color", "geometry", "recipe", "sampling", "fields", "synthesis")}
-PURE |= {"hazegen.render", "hazegen.camera"}
+PURE = {
+    f"hazegen.{name}" for name in ("physics", "color", "geometry", "recipe", "sampling", "fields", "light", "synthesis")
+}
+PURE |= {"hazegen.scattering", "hazegen.render", "hazegen.camera"}
 PURE |= {"hazegen.scenery", *(name for name in MODULES if name.startswith("hazegen.scenery"))}
 FAST = {"hazegen.render", "hazegen.camera"}  # these two alone may use cv2 and numba too
 PRINTERS = {name for name in MODULES if name.startswith("hazegen.cli")} | {"aodnet.cli", "hazegen.verbs"}

@@ -109,6 +109,20 @@ def test_visibility_goes_both_ways(visibility_m):
     assert physics.visibility_from_beta(physics.beta_from_visibility(visibility_m)) == pytest.approx(visibility_m)
 
 
+@given(BETAS, st.floats(0.01, 5.0))
+def test_short_waves_meet_denser_haze_and_550_nm_the_given_one(beta, exponent):
+    blue, green, red = (physics.beta_at_wavelength(beta, nm, exponent) for nm in (465.0, 550.0, 610.0))
+    assert blue > green > red
+    assert green == beta
+    assert physics.beta_at_wavelength(beta, 465.0, 0.0) == beta  # fog is gray
+
+
+def test_worked_example_of_angstroms_law():
+    # Air, exponent 4, at half the wavelength: 16 times as dense; at exponent 1, 440 nm: 550 / 440 = 1.25.
+    assert physics.beta_at_wavelength(0.01, 275.0, 4.0) == pytest.approx(0.16)
+    assert physics.beta_at_wavelength(0.01, 440.0, 1.0) == pytest.approx(0.0125)
+
+
 def test_worked_example_of_the_equation():
     # t = exp(-0.1 * 10) = 0.367879; I = 0.2 * 0.367879 + 0.9 * 0.632121 = 0.642485
     assert physics.add_haze(0.2, physics.transmission(0.1, 10.0), 0.9) == pytest.approx(0.642485, abs=1e-6)

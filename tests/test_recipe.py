@@ -1,6 +1,7 @@
 """Recipes: the shipped four, every range at both ends, every message."""
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -56,9 +57,10 @@ def test_shipped_recipe_is_as_published(name, load_recipe):
     assert (recipe.name, recipe.color_space, recipe.sky) == (name, "srgb", "infinite")
 
 
-def test_all_shipped_recipes_are_checked_here():
-    folder = config.config_folder() / "recipes"
-    assert sorted(path.stem for path in folder.glob("*.yaml")) == sorted(SHIPPED)
+def test_every_shipped_recipe_is_one_and_bears_its_files_name(load_recipe):
+    names = sorted(path.stem for path in (config.config_folder() / "recipes").glob("*.yaml"))
+    assert set(SHIPPED) <= set(names)
+    assert [load_recipe(name).name for name in names] == names
 
 
 def test_heads_of_shipped_recipes_say_purpose_source_and_command():
@@ -155,6 +157,126 @@ def test_atmospheric_light_outside_0_to_1_is_refused(value):
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_atmospheric_light_at_the_ends_of_its_range_is_taken(value):
     assert Recipe(beta=BETA, atmospheric_light=Draw("values", (value,))).atmospheric_light.values == (value,)
+
+
+# Lowest and highest number that each field takes, whether the lowest is among them, and what else it needs.
+RANGES = {
+    "angstrom_exponent": (-1.0, 5.0, True, {}),
+    "light_bias": (-1.0, 1.0, True, {}),
+    "noise_contrast": (0.0, 3.0, True, {}),
+    "noise_scale_m": (0.1, 10000.0, True, {}),
+    "height_scale_m": (0.01, 1e6, True, {}),
+    "camera_height_m": (0.0, 10000.0, True, {}),
+    "camera_pitch_deg": (-90.0, 90.0, True, {}),
+    "scattering_blur": (0.0, 0.1, True, {}),
+    "illumination": (0.0, 1.0, False, {}),
+    "glow": (0.0, 100.0, True, {}),
+    "blur_px": (0.0, 50.0, True, {}),
+    "shot_noise": (0.0, 1.0, True, {}),
+    "read_noise": (0.0, 1.0, True, {}),
+    "gamma": (0.1, 10.0, True, {}),
+    "jpeg_quality": (1.0, 100.0, True, {}),
+}
+TRIPLES = {"wavelengths_nm": (300.0, 1100.0), "light_color": (0.0, 2.0)}
+NUMBERS = {"noise_samples": (8, 256, 7, 257), "lamp_threshold": (SMALLEST, 1.0, 0.0, 1.0000001)}
+
+
+def around(low, high, low_allowed):
+    """Numbers just inside and just outside of a range."""
+    inside = (low if low_allowed else math.nextafter(low, high), high)
+    outside = (math.nextafter(low, -math.inf) if low_allowed else low, math.nextafter(high, math.inf), math.nan)
+    return inside, outside
+
+
+@pytest.mark.parametrize("field", sorted(RANGES))
+def test_each_drawn_field_takes_both_ends_of_its_range_and_nothing_beyond(field):
+    *limits, low_allowed, beside = RANGES[field]
+    inside, outside = around(*limits, low_allowed)
+    for value in inside:
+        assert getattr(Recipe(beta=BETA, **{field: Draw("values", (value,))}, **beside), field).low == value
+    for value in outside:
+        message = rf"{field} is out of range. Expected numbers in [\[(]{limits[0]:g}, .*received \[.*Correct {field}"
+        with pytest.raises(UsageError, match=message):
+            Recipe(beta=BETA, **{field: Draw("values", (limits[1], value))}, **beside)
+
+
+@pytest.mark.parametrize("field", sorted(TRIPLES))
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_each_of_three_numbers_is_held_to_its_range(field, place):
+    inside, outside = around(*TRIPLES[field], True)
+    for value in (*inside, *outside):
+        numbers = [TRIPLES[field][1]] * 3
+        numbers[place] = value
+        if value in inside:
+            assert getattr(Recipe(beta=BETA, **{field: tuple(numbers)}), field)[place] == value
+        else:
+            with pytest.raises(UsageError, match=rf"{field} is out of range. Expected numbers in \["):
+                Recipe(beta=BETA, **{field: tuple(numbers)})
+
+
+@pytest.mark.parametrize("field", sorted(NUMBERS))
+def test_each_single_number_is_held_to_its_range(field):
+    low, high, *outside = NUMBERS[field]
+    for value in (low, high):
+        assert getattr(Recipe(beta=BETA, **{field: value}), field) == value
+    for value in outside:
+        with pytest.raises(UsageError, match=rf"{field} is out of range. Expected .*received {value}"):
+            Recipe(beta=BETA, **{field: value})
+
+
+def test_ranges_of_all_fields_are_checked_here():
+    drawn = {field.name for field in dataclasses.fields(Recipe) if "Draw" in str(field.type)}
+    assert drawn == {"beta", "visibility_m", "atmospheric_light", *RANGES}
+    triples = {field.name for field in dataclasses.fields(Recipe) if "tuple" in str(field.type)}
+    assert triples == set(TRIPLES)
+
+
+def test_each_field_of_the_recipe_is_explained():
+    assert set(config.attribute_texts(Recipe)) == {field.name for field in dataclasses.fields(Recipe)}
+
+
+@pytest.mark.parametrize("fields", [{"noise_contrast": Draw("uniform", (0.0, 0.5))}, {"height_scale_m": BETA}])
+def test_haze_that_changes_in_space_needs_rays(fields):
+    assert Recipe(beta=BETA, **fields).needs_camera
+    with pytest.raises(UsageError, match=r"needs distances along rays. Expected path 'ray' .*received 'plane'. Set"):
+        Recipe(beta=BETA, path="plane", **fields)
+
+
+def test_haze_that_is_the_same_everywhere_needs_no_camera():
+    assert not Recipe(beta=BETA, path="plane", scattering_blur=BETA, glow=BETA, camera_height_m=BETA).needs_camera
+
+
+@pytest.mark.parametrize("how", ["dark-channel", "brightest-far"])
+def test_light_may_be_estimated_and_is_then_one_column_of_a_grid(how):
+    recipe = Recipe(beta=Draw("values", (0.1, 0.2)), atmospheric_light=how, sweep="grid")
+    assert recipe.light_is_estimated
+    assert recipe.grid_size() == 2
+    assert not Recipe(beta=BETA).light_is_estimated
+    with pytest.raises(UsageError, match=f"Expected light_channels 'gray' beside '{how}', received 'independent'"):
+        Recipe(beta=BETA, atmospheric_light=how, light_channels="independent")
+
+
+def test_resolved_recipe_with_every_field_reads_back_as_itself():
+    recipe = Recipe(
+        name="all",
+        color_space="linear",
+        beta=Draw("uniform", (0.1, 0.2)),
+        atmospheric_light="dark-channel",
+        sky="far",
+        fill="nearest",
+        refine="edges",
+        sky_from_image=True,
+        wavelengths_nm=(620.0, 540.0, 460.0),
+        light_color=(1.0, 0.95, 0.875),
+        noise_samples=32,
+        lamp_threshold=0.75,
+        **{name: Draw("uniform", (high / 4, high / 2)) for name, (_, high, _, _) in RANGES.items()},
+    )
+    off = Recipe(beta=Draw("uniform", (0.1, 0.2)))
+    changed = [name for name, value in recipe.as_dict().items() if value != off.as_dict()[name]]
+    assert len(changed) == len(dataclasses.fields(Recipe)) - 7  # path, norm, sweep, beta, visibility, channels, holes
+    assert config.build(Recipe, recipe.as_dict()) == recipe
+    assert config.build(Recipe, json.loads(json.dumps(recipe.as_dict()))) == recipe
 
 
 @pytest.mark.parametrize("value", [-1e-9, 1.0, 2.0, math.nan])

@@ -1,5 +1,7 @@
 """From a recipe to the haze of a variant: keyed by seed, scene and variant, and nothing else."""
 
+import dataclasses
+import json
 import math
 
 import numpy as np
@@ -125,3 +127,129 @@ def test_gray_light_is_one_number_and_independent_light_three():
 def test_json_fields_are_those_without_a_feature_of_their_own():
     (haze,) = draws(GRID, count=1, unit_m=10.0)
     assert sampling.as_json_fields(haze) == {"metres_per_unit": 10.0}
+
+
+def test_extinction_and_light_of_a_seed_are_the_same_for_ever():
+    # As drawn before there were any other fields: a change here changes every dataset ever made.
+    assert [(haze.beta[0], haze.atmospheric_light[2]) for haze in draws(RANDOM, count=3)] == [
+        (0.7389973356209164, 0.6025572110037759),
+        (1.2027243278317572, 0.7386969566018428),
+        (0.6020202163793255, 0.6551044983071004),
+    ]
+    light = Draw("values", (0.7, 0.8, 0.9))
+    fog = Draw("log-uniform", (50.0, 2000.0))
+    independent = Recipe(visibility_m=fog, atmospheric_light=light, light_channels="independent")
+    assert [(haze.beta[1], haze.atmospheric_light) for haze in draws(independent, count=2)] == [
+        (0.024811037458173604, (0.9, 0.7, 0.8)),
+        (0.004484628404277443, (0.8, 0.8, 0.9)),
+    ]
+    assert [haze.variant for haze in draws(GRID, count=3)] == [0, 3, 5]
+
+
+EVERYTHING = {
+    "light_bias": Draw("uniform", (-0.02, 0.02)),
+    "noise_contrast": Draw("uniform", (0.1, 0.9)),
+    "noise_scale_m": Draw("log-uniform", (5.0, 50.0)),
+    "height_scale_m": Draw("uniform", (2.0, 30.0)),
+    "camera_height_m": Draw("uniform", (1.0, 3.0)),
+    "camera_pitch_deg": Draw("uniform", (-5.0, 5.0)),
+    "scattering_blur": Draw("uniform", (0.001, 0.01)),
+    "illumination": Draw("uniform", (0.1, 0.9)),
+    "glow": Draw("uniform", (1.0, 5.0)),
+    "blur_px": Draw("uniform", (0.1, 2.0)),
+    "shot_noise": Draw("uniform", (0.001, 0.01)),
+    "read_noise": Draw("uniform", (0.001, 0.01)),
+    "gamma": Draw("uniform", (1.1, 2.0)),
+    "jpeg_quality": Draw("uniform", (30.0, 95.0)),
+}
+ALL = dataclasses.replace(RANDOM, lamp_threshold=0.8, noise_samples=32, **EVERYTHING)
+
+
+def test_other_fields_leave_the_draws_of_extinction_and_light_as_they_were():
+    alone, beside = draws(RANDOM), draws(dataclasses.replace(ALL, light_bias=Draw("values", (0.0,))))
+    assert [(h.beta, h.atmospheric_light) for h in alone] == [(h.beta, h.atmospheric_light) for h in beside]
+    constant = Recipe(**vars(RANDOM) | {"gamma": Draw("values", (1.5,)), "glow": Draw("values", (2.0,))})
+    later = draws(dataclasses.replace(constant, blur_px=Draw("uniform", (1.0, 2.0))))
+    first = draws(dataclasses.replace(RANDOM, blur_px=Draw("uniform", (1.0, 2.0))))
+    assert [haze.blur_px for haze in later] == [haze.blur_px for haze in first]  # a constant draws nothing
+
+
+def test_every_field_is_drawn_in_its_range_and_differs_by_variant():
+    drawn = draws(ALL, count=40)
+    for name, how in EVERYTHING.items():
+        if name != "light_bias":
+            values = [getattr(haze, name) for haze in drawn]
+            assert how.low <= min(values) < max(values) <= how.high, name
+            assert len(set(values)) > 20, name
+    assert len({haze.noise_seed for haze in drawn} | {haze.camera_seed for haze in drawn}) == 80
+    assert {(haze.lamp_threshold, haze.noise_samples) for haze in drawn} == {(0.8, 32)}
+    assert all(type(haze.jpeg_quality) is int for haze in drawn)
+
+
+@pytest.mark.parametrize("recipe", [ALL, dataclasses.replace(GRID, **EVERYTHING)])
+def test_every_field_is_a_function_of_seed_scene_and_variant(recipe):
+    assert draws(recipe) == draws(recipe)
+    assert draws(recipe, seed=1)[0].noise_seed != draws(recipe)[0].noise_seed
+    whole = {haze.variant: haze for haze in draws(recipe, count=6)}
+    assert all(whole[haze.variant] == haze for haze in draws(recipe, count=3))
+
+
+def test_haze_of_a_record_is_that_which_was_drawn():
+    for haze in [*draws(ALL), *draws(GRID)]:
+        features = np.array(haze.beta, np.float32), np.array(haze.atmospheric_light, np.float32)
+        fields = json.loads(json.dumps(sampling.as_json_fields(haze)))
+        again = sampling.from_record(haze.variant, *(feature.tolist() for feature in features), fields)
+        assert again.beta == pytest.approx(haze.beta, rel=1e-7)
+        assert again.atmospheric_light == pytest.approx(haze.atmospheric_light, rel=1e-7)
+        exact = {"beta": haze.beta, "atmospheric_light": haze.atmospheric_light}
+        assert dataclasses.replace(again, **exact) == haze
+
+
+def test_defaults_of_recipe_and_haze_are_the_same():
+    haze = draws(RANDOM, count=1)[0]
+    assert haze == sampling.HazeParams(0, haze.beta, haze.atmospheric_light, 1.0)
+    assert not haze.needs_camera
+    assert draws(ALL, count=1)[0].needs_camera
+
+
+@given(st.floats(0.1, 4.0), st.floats(20.0, 2000.0))
+def test_blue_haze_is_denser_than_red_and_visibility_is_that_of_green(exponent, visibility_m):
+    recipe = Recipe(visibility_m=Draw("values", (visibility_m,)), angstrom_exponent=Draw("values", (exponent,)))
+    (haze,) = draws(recipe, count=1)
+    red, green, blue = haze.beta
+    assert red < green < blue
+    assert math.exp(-green * visibility_m) == pytest.approx(0.05)
+    assert blue / red == pytest.approx((610.0 / 465.0) ** exponent)
+
+
+def test_wavelengths_decide_how_far_the_channels_differ():
+    fields = {"beta": Draw("values", (0.1,)), "angstrom_exponent": Draw("values", (2.0,))}
+    (haze,) = draws(Recipe(wavelengths_nm=(1100.0, 550.0, 275.0 * 2), **fields), count=1)
+    assert haze.beta == pytest.approx((0.025, 0.1, 0.1))
+
+
+def test_light_is_tinted_shifted_and_kept_in_range():
+    light = {"beta": Draw("values", (0.1,)), "atmospheric_light": Draw("values", (0.8,))}
+    (tinted,) = draws(Recipe(light_color=(1.0, 0.9, 0.5), **light), count=1)
+    assert tinted.atmospheric_light == pytest.approx((0.8, 0.72, 0.4))
+    (clipped,) = draws(Recipe(light_color=(2.0, 1.0, 0.0), light_bias=Draw("values", (0.1,)), **light), count=1)
+    assert clipped.atmospheric_light == pytest.approx((1.0, 0.9, 0.1))
+    shifted = draws(Recipe(light_bias=Draw("uniform", (-0.025, 0.025)), **light), count=50)
+    shifts = np.array([haze.atmospheric_light for haze in shifted]) - 0.8
+    assert np.abs(shifts).max() <= 0.025
+    assert np.abs(np.corrcoef(shifts.T)[np.triu_indices(3, 1)]).max() < 0.5  # drawn for each channel
+
+
+@pytest.mark.parametrize("sweep", ["random", "grid"])
+def test_estimated_light_is_taken_as_it_is_and_draws_nothing(sweep):
+    lists = {"beta": Draw("values", (0.1, 0.2)), "gamma": Draw("uniform", (1.0, 2.0)), "sweep": sweep}
+    recipe = Recipe(atmospheric_light="dark-channel", **lists)
+    found = sampling.draw_variants(recipe, 0, "a", 2, 1.0, np.array([0.75, 0.5, 0.25], np.float32))
+    assert {haze.atmospheric_light for haze in found} == {(0.75, 0.5, 0.25)}
+    if sweep == "grid":
+        assert [haze.beta[0] for haze in found] == [0.1, 0.2]
+        known = Recipe(atmospheric_light=Draw("values", (0.9,)), **lists)
+        assert [haze.gamma for haze in draws(known, count=2)] == [haze.gamma for haze in found]
+    tinted = dataclasses.replace(recipe, light_color=(0.5, 1.0, 2.0))
+    (haze, *_) = sampling.draw_variants(tinted, 0, "a", 1, 1.0, np.array([0.5, 0.5, 0.25], np.float32))
+    assert haze.atmospheric_light == (0.25, 0.5, 0.5)

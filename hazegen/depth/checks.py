@@ -21,7 +21,7 @@ SMALLEST_REACH_M = 1.0
 LEVELS_OF_AN_UPPER_BYTE = 64
 # Share of neighbours whose numbers have run over. No real set has 0.0001; lower bytes have 0.001 to 0.06.
 LARGEST_WRAPS = 0.0005
-# Raw NYU files, whose bytes are swapped, are 2 times as rough as they should be; all others at most 0.25.
+# Upper bytes that change alone, against lower ones: 0.03 at most, above 30 with bytes swapped.
 SWAPPED = 1.0
 MOST_ZEROS, MOST_AT_THE_TOP = 0.01, 0.03
 SMALLEST_SPREAD = 0.01
@@ -102,7 +102,7 @@ def _false_color(files: Sequence[Measured]) -> list[Finding]:
 
 
 def _wrapped(files: Sequence[Measured]) -> list[Finding]:
-    bad = [file for file in files if file.dtype == "uint16" and file.wraps > LARGEST_WRAPS]
+    bad = [file for file in files if file.dtype == "uint16" and file.wraps > LARGEST_WRAPS and file.swapped <= SWAPPED]
     share = max((file.wraps for file in bad), default=0.0)
     reason = (
         f"have run over 65535. Expected smooth surfaces, received up to {share:.1%} of neighbours that jump by nearly "
@@ -114,8 +114,8 @@ def _wrapped(files: Sequence[Measured]) -> list[Finding]:
 def _byte_order(files: Sequence[Measured]) -> list[Finding]:
     bad = [file for file in files if file.swapped > SWAPPED]
     reason = (
-        "have their bytes in the other order. Expected smooth surfaces, received maps that are smoother with bytes "
-        "swapped. Swap the bytes of each number and save the maps again."
+        "have their bytes in the other order. Expected smooth surfaces, received upper bytes that change where lower "
+        "ones do not. Swap the bytes of each number and save the maps again."
     )
     return _by_files("byte-order", files, bad, reason)
 
@@ -248,7 +248,7 @@ def _coarse(files: Sequence[Measured]) -> list[Finding]:
     most = max(file.distinct for file in bad)
     reason = (
         f"{len(bad)} of {len(files)} maps are coarse. Expected thousands of different numbers in {bad[0].dtype}, "
-        f"received at most {most}: they were made from 8 bits. Look for the originals; fog will show steps."
+        f"received at most {most}: they were made from 8 bits, or by a sensor with few levels. Fog may show steps."
     )
     return [Finding("coarse", "note", reason, float(most))]
 

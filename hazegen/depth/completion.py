@@ -180,7 +180,9 @@ def _solve(start: Floats, hole: Mask, right: Floats, down: Floats) -> Floats:
     return values.reshape(-1, width)[1:-1, 1:-1]
 
 
-def _equations(at: Places, others: Places, grid: tuple[Floats, Floats, Floats, Floats], width: int) -> tuple[Any, Floats]:
+def _equations(
+    at: Places, others: Places, grid: tuple[Floats, Floats, Floats, Floats], width: int
+) -> tuple[Any, Floats]:
     """How the pixels `at` depend on those at `others`, and what the measured pixels add."""
     from scipy import sparse
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import images, shards
-from hazegen.depth import network
+from hazegen.depth import network, onnx_file
 from hazegen.depth.network import ModelOptions, Network
 from hazegen.errors import RefusedError, UsageError
 
@@ -82,7 +82,7 @@ def estimate_folder(
         RefusedError: The file is no depth network, or the cache is another network's.
     """
     targets = _targets(names, cache)
-    _claim(cache, {"sha256": network.check_file(options.file), **dataclasses.asdict(network.handling_of(options))})
+    _claim(cache, {"sha256": onnx_file.check_file(options.file), **dataclasses.asdict(network.handling_of(options))})
     left = [name for name in names if not _is_current(targets[name], photos / name)]
     progress(len(names) - len(left))
     failed: list[tuple[str, str]] = []

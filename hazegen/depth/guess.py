@@ -5,15 +5,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hazegen.depth import containers, cues
+from hazegen.depth import calibration, containers
 from hazegen.depth.conventions import CONVENTIONS, Convention
 from hazegen.depth.formats import RELATIVE, DepthFormat
+from hazegen.depth.numbers import Numbers, summarize
 from hazegen.errors import RefusedError
+from hazegen.pairing import SceneRef
 
 LARGER_IS_NEARER = ("disparity", "inverse", "relative-inverse")
 # Widest medians [m] of rooms and of outdoors; between them the spread of depths decides.
@@ -24,8 +24,14 @@ SPREAD_OF_ROOMS = 6.0
 REACH_OF_ROOMS_M = 12.0
 # Share of pixels without a measurement where a scanner measured (KITTI: 80 to 90 %).
 SCANNED = (0.55, 0.98)
+# A scanner's known pixels with an unknown one below: KITTI 0.5; a depth camera's: 0.01, sparsest 0.4.
+SCATTERED = 0.45
 # Rank correlations with height below this are no evidence.
 CLEAR_RISE = 0.15
+
+
+# Points, and what they are given for.
+Evidence = tuple[float, str]
 
 
 @dataclass(frozen=True)
@@ -45,41 +51,17 @@ class Guess:
     same: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """What the raw numbers of several files tell, read in one way.
-
-    Attributes:
-        dtype: Their type.
-        unknown: Share of zeros, NaN and infinities.
-        low, median, high: Quantiles of 5, 50 and 95 % of the others; the mean over the files.
-        top: The largest finite number of all files.
-        divisor: Largest whole number that divides 99 % of them.
-        rise: Of cues.py, of the numbers themselves; the mean over the files.
-        noise: How much rougher the first channel is than the third, of packed or coloured pictures; else 0.
-    """
-
-    dtype: "np.dtype[Any]"
-    unknown: float
-    low: float
-    median: float
-    high: float
-    top: float
-    divisor: int
-    rise: float
-    noise: float
-
-
-def rank(paths: Sequence[Path], pattern: str, indices: Sequence[int | None] = ()) -> list[Guess]:
+def rank(depth: Path, refs: Sequence[SceneRef], pattern: str) -> list[Guess]:
     """Conventions that can be meant, the likeliest first; of equals, the first of the table.
 
     Args:
-        paths: Some depth files.
-        pattern: Name pattern by which they were found.
-        indices: Frame in each file, for files of many.
+        depth: Folder of depth maps, or the file of all frames.
+        refs: Some scenes.
+        pattern: Name pattern by which their depth maps were found.
     """
     known: dict[tuple[object, ...], Numbers | None] = {}
-    frames = list(indices) or [None] * len(paths)
+    frames = [ref.frame for ref in refs]
+    paths = [depth if ref.frame is not None else depth / ref.depth for ref in refs]
     found: dict[DepthFormat, Guess] = {}
     for convention in CONVENTIONS.values():
         fits = {path.suffix.lower() for path in paths} <= set(convention.suffixes)
@@ -91,7 +73,7 @@ def rank(paths: Sequence[Path], pattern: str, indices: Sequence[int | None] = ()
         numbers = known[way]
         if numbers is None:
             continue
-        guess = _weigh(convention, numbers, pattern)
+        guess = _weigh(convention, numbers, [_by_name(convention, pattern), _by_companions(convention, depth, refs[0])])
         first = found.setdefault(convention.format, guess)
         if first.name != guess.name:
             best, other = (first, guess) if first.score >= guess.score else (guess, first)
@@ -109,33 +91,6 @@ def _numbers(paths: Sequence[Path], frames: Sequence[int | None], fmt: DepthForm
     return summarize(maps, noise)
 
 
-def summarize(maps: Sequence[NDArray[Any]], noise: float = 0.0) -> Numbers | None:
-    """What the raw numbers of several maps tell; None where none of them is a number."""
-    quantiles, rises, kept = [], [], []
-    for values in maps:
-        usable = np.isfinite(values) & (values != 0)
-        if usable.any():
-            part = values[usable][:: max(1, int(usable.sum()) // 50_000)]
-            kept.append(part)
-            quantiles.append(np.quantile(part.astype(np.float64), (0.05, 0.5, 0.95)))
-            rises.append(cues.rise(np.where(usable, values, np.nan).astype(np.float32)))
-    if not quantiles:
-        return None
-    unknown = float(np.mean([np.mean(~np.isfinite(values) | (values == 0)) for values in maps]))
-    low, median, high = (float(number) for number in np.mean(quantiles, axis=0))
-    top = max(float(part.max()) for part in kept)
-    measured = [rise for rise in rises if math.isfinite(rise)]
-    rise = float(np.mean(measured)) if measured else 0.0
-    return Numbers(maps[0].dtype, unknown, low, median, high, top, _divisor(np.concatenate(kept)), rise, noise)
-
-
-def _divisor(numbers: NDArray[Any]) -> int:
-    """The largest of a few divisors that goes into 99 % of the numbers."""
-    if numbers.dtype.kind not in "ui":
-        return 1
-    return next((number for number in (8, 5) if (numbers % number == 0).mean() > 0.99), 1)
-
-
 def _noise(path: Path) -> float:
     """Mean step in the lowest byte of a packed picture over that in the highest."""
     pixels = containers.read_values(path, DepthFormat(packing="carla"))
@@ -143,12 +98,13 @@ def _noise(path: Path) -> float:
     return float(np.abs(np.diff(low, axis=1)).mean() / max(float(np.abs(np.diff(high, axis=1)).mean()), 1e-6))
 
 
-def _weigh(convention: Convention, numbers: Numbers, pattern: str) -> Guess:
-    """All evidence for one convention."""
-    evidence = [_by_name(convention, pattern), _by_type(convention, numbers), _by_packing(convention, numbers)]
-    evidence += [_by_holes(convention, numbers), _by_direction(convention, numbers), _by_sky(convention, numbers)]
+def _weigh(convention: Convention, numbers: Numbers, evidence: list[Evidence]) -> Guess:
+    """All evidence for one convention, beside that of its files' names."""
+    evidence = [*evidence, _by_type(convention, numbers), _by_packing(convention, numbers)]
+    evidence += [_by_holes(convention, numbers), _by_zeros(convention, numbers)]
+    evidence += [_by_direction(convention, numbers), _by_sky(convention, numbers)]
     evidence += _by_metres(convention, numbers)
-    told = [(points, reason) for points, reason in evidence if points]
+    told = [(points, reason) for points, reason in evidence if abs(points) >= 0.05]
     return Guess(
         convention.name,
         round(sum(points for points, _ in told), 2),
@@ -156,7 +112,7 @@ def _weigh(convention: Convention, numbers: Numbers, pattern: str) -> Guess:
     )
 
 
-def _by_name(convention: Convention, pattern: str) -> tuple[float, str]:
+def _by_name(convention: Convention, pattern: str) -> Evidence:
     if convention.depth_pattern == "{key}":
         return 0.0, ""
     if convention.depth_pattern == pattern:
@@ -164,7 +120,7 @@ def _by_name(convention: Convention, pattern: str) -> tuple[float, str]:
     return -1.5, f"files are not called {convention.depth_pattern}"
 
 
-def _by_type(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+def _by_type(convention: Convention, numbers: Numbers) -> Evidence:
     """Whether the type of the numbers reaches as far as the unit needs."""
     fmt = convention.format
     if numbers.dtype.kind == "f" or fmt.packing == "carla":
@@ -182,7 +138,7 @@ def _by_type(convention: Convention, numbers: Numbers) -> tuple[float, str]:
     return 0.0, ""
 
 
-def _by_packing(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+def _by_packing(convention: Convention, numbers: Numbers) -> Evidence:
     """Bits that give a way of packing away."""
     fmt = convention.format
     if fmt.packing == "carla":
@@ -198,15 +154,35 @@ def _by_packing(convention: Convention, numbers: Numbers) -> tuple[float, str]:
     return 0.0, ""
 
 
-def _by_holes(convention: Convention, numbers: Numbers) -> tuple[float, str]:
-    scanned = SCANNED[0] < numbers.unknown < SCANNED[1]
-    if convention.lidar:
-        share = f"{numbers.unknown:.0%} of the pixels were not measured"
-        return (2.0, f"{share}, as by a scanner") if scanned else (-3.0, f"only {share}")
+def _by_companions(convention: Convention, depth: Path, ref: SceneRef) -> Evidence:
+    """Whether the mask or calibration file lies beside the first map."""
+    if convention.mask_pattern is not None:
+        stem = depth / convention.mask_pattern.replace("{key}", ref.key)
+        there = any(stem.with_name(f"{stem.name}{suffix}").is_file() for suffix in (".npy", ".png"))
+        return (2.0, "masks lie beside the maps") if there else (-3.0, "no masks lie beside the maps")
+    if convention.calibration is not None:
+        path = calibration.path_of(convention.calibration, ref.key, depth / ref.depth, None)
+        return (2.0, f"{path.name} lies beside the maps") if path.is_file() else (-3.0, f"there is no {path.name}")
     return 0.0, ""
 
 
-def _by_direction(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+def _by_holes(convention: Convention, numbers: Numbers) -> Evidence:
+    """A scanner's lines leave a pixel without a measurement above or below nearly every measured one."""
+    if not convention.lidar:
+        return 0.0, ""
+    share = f"{numbers.unknown:.0%} of the pixels were not measured"
+    scanned = SCANNED[0] < numbers.unknown < SCANNED[1] and numbers.scattered > SCATTERED
+    return (2.0, f"{share}, as by a scanner") if scanned else (-3.0, f"{share}, not as by a scanner")
+
+
+def _by_zeros(convention: Convention, numbers: Numbers) -> Evidence:
+    """Whether zeros mean what they seem to mean by their neighbours."""
+    if not numbers.zeros_in_surfaces or 0.0 in convention.format.not_measured:
+        return 0.0, ""
+    return -1.5, "zeros lie among middling numbers, as holes do"
+
+
+def _by_direction(convention: Convention, numbers: Numbers) -> Evidence:
     """Whether larger numbers are nearer: they are then at the bottom of the pictures."""
     if abs(numbers.rise) < CLEAR_RISE:
         return 0.0, ""
@@ -216,7 +192,7 @@ def _by_direction(convention: Convention, numbers: Numbers) -> tuple[float, str]
     return points, f"larger numbers look {said} (rank correlation with height {numbers.rise:+.2f})"
 
 
-def _by_sky(convention: Convention, numbers: Numbers) -> tuple[float, str]:
+def _by_sky(convention: Convention, numbers: Numbers) -> Evidence:
     """Whether the number of the sky occurs."""
     fmt = convention.format
     mark = fmt.no_surface if fmt.no_surface is not None else fmt.no_surface_from
@@ -229,7 +205,7 @@ def _by_sky(convention: Convention, numbers: Numbers) -> tuple[float, str]:
     return (2.0, f"{mark:g} marks the sky") if numbers.top == mark else (-1.5, f"no {mark:g} for the sky")
 
 
-def _by_metres(convention: Convention, numbers: Numbers) -> list[tuple[float, str]]:
+def _by_metres(convention: Convention, numbers: Numbers) -> list[Evidence]:
     """Whether the metres that come out are those of rooms or of streets."""
     fmt = convention.format
     if fmt.values in RELATIVE or fmt.values == "transmission":
@@ -240,7 +216,7 @@ def _by_metres(convention: Convention, numbers: Numbers) -> list[tuple[float, st
             (0.0 if usual else -2.0, "not in 0..1"),
         ]
     if fmt.values == "disparity" and (fmt.focal_px is None or fmt.baseline_m is None):
-        return [(-0.5, "focal length and baseline are in no file of numbers")]
+        return [] if convention.calibration else [(-0.5, "focal length and baseline are not known")]
     low, median, high = _metres(fmt, numbers)
     if not (low > 0.0 and math.isfinite(high)):
         return [(-3.0, "no metres come out")]

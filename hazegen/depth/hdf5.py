@@ -76,7 +76,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except RefusedError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, zlib.error) as error:
         raise _refused(path.name, str(error)) from None
 
 

@@ -1,8 +1,6 @@
 """A depth network in an ONNX file: what it expects and gives, the checks before it runs, one batch through it."""
 
 import dataclasses
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import engine
+from hazegen.depth.onnx_file import not_usable, package
 from hazegen.errors import RefusedError, UsageError
 
 Values = Literal["plane", "inverse", "relative-inverse", "relative"]
@@ -20,12 +19,8 @@ Preset = Literal[
 ]
 Three = tuple[float, float, float]
 
-# A protocol buffer of 2 GiB cannot be read: larger networks keep their weights in files of their own.
-MAX_MODEL_BYTES = (1 << 31) - 1
 # A long, narrow photo is enlarged until its short side fits.
 MAX_INPUT_PIXELS = 16_000_000
-# Operators that onnxruntime has built in; others would need a library to be loaded.
-DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 # Mean and standard deviation of ImageNet, in [0, 1], as Depth Anything V2's dpt.py subtracts and divides.
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -51,7 +46,8 @@ class ModelOptions:
             V2 (relative), or its metric networks for rooms and for streets. Options below stand above it.
         values: What the output means: plane (metres), inverse (1/m), relative-inverse (larger is nearer) or
             relative (larger is farther) [default: the preset's].
-        width, height: Size of the input [px] [default: the network's own, else by short-side].
+        width: Width of the input [px] [default: the network's own, else by short-side].
+        height: Height of the input [px], beside width.
         short_side: Shorter side of the input [px] where the network leaves its size free; the photo's
             proportions are kept [default: the preset's].
         multiple: Both sides of a free input are multiples of it [default: the preset's, else 1].
@@ -153,81 +149,6 @@ def handling_of(options: ModelOptions) -> Handling:
     return Handling(**values)
 
 
-# --- the file, before it runs ---
-
-
-def check_file(path: Path) -> str:
-    """SHA-256 of a network's file and of the files of its weights, once all of it is known to be harmless.
-
-    Nothing is run: the file is parsed as a protocol buffer. How much memory a network takes when it runs
-    is not bounded here.
-
-    Raises:
-        UsageError: The onnx package is missing.
-        RefusedError: Not a complete ONNX file; weights outside of its folder; operators that are not built in.
-    """
-    onnx, _ = _packages()
-    from google.protobuf.message import DecodeError
-
-    size = path.stat().st_size if path.is_file() else None
-    if size is None or size > MAX_MODEL_BYTES:
-        raise _not_usable(path, f"an ONNX file of at most {MAX_MODEL_BYTES} bytes", f"{size or 'no file'}", "Check it.")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise _not_usable(path, "a complete ONNX file", f"{size} bytes ({error})", "Copy it again.") from None
-    if not model.graph.node:
-        raise _not_usable(path, "a complete ONNX file", f"{size} bytes without an operator in them", "Copy it again.")
-    known = {*DOMAINS, *(function.domain for function in model.functions)}
-    digest, others = hashlib.sha256(path.read_bytes()), set[str]()
-    for item in _messages(model):
-        if isinstance(item, onnx.NodeProto) and item.domain not in known:
-            received = f"'{item.domain}.{item.op_type}'"
-            raise _not_usable(path, "operators that onnxruntime has built in", received, "Export it without them.")
-        if isinstance(item, onnx.TensorProto) and item.data_location == onnx.TensorProto.EXTERNAL:
-            others.update(entry.value for entry in item.external_data if entry.key == "location")
-    for location in sorted(others):
-        digest.update(_external(path, location))
-    return digest.hexdigest()
-
-
-def _packages() -> tuple[Any, Any]:
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise UsageError(
-            f"Depth networks need a package that is not installed. Expected onnx and onnxruntime, received: {error}. "
-            "Run pip install 'hazegen[onnx]'."
-        ) from None
-    return onnx, onnxruntime
-
-
-def _messages(message: Any) -> Iterator[Any]:
-    """A protocol buffer and all that lie in it."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for item in [value] if hasattr(value, "ListFields") else value:
-                yield from _messages(item)
-
-
-def _external(path: Path, location: str) -> bytes:
-    """Digest of a file of weights, which has to lie in the network's own folder."""
-    folder = path.parent.resolve()
-    target = (folder / location).resolve()
-    if not target.is_relative_to(folder) or not target.is_file():
-        raise _not_usable(
-            path, "files of weights in its own folder", f"'{location}'", "Put them there, or export it as one file."
-        )
-    with target.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _not_usable(path: Path, expected: str, received: str, todo: str) -> RefusedError:
-    return RefusedError(f"'{path.name}' is no depth network for us. Expected {expected}, received {received}. {todo}")
-
-
 # --- the network ---
 
 
@@ -238,7 +159,7 @@ def load(options: ModelOptions) -> Network:
         RefusedError: onnxruntime cannot load it, or it has another input or output than a depth network's.
         UsageError: The options and the network contradict each other.
     """
-    _, onnxruntime = _packages()
+    onnxruntime = package("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads or engine.cores()
     settings.use_deterministic_compute = True
@@ -249,7 +170,7 @@ def load(options: ModelOptions) -> Network:
         session = onnxruntime.InferenceSession(str(options.file), settings, providers=providers)
     except Exception as error:  # onnxruntime's errors have no other class in common
         received = f"an error of onnxruntime: {str(error).splitlines()[0]}"
-        raise _not_usable(options.file, "a network that onnxruntime loads", received, "Export it again.") from None
+        raise not_usable(options.file, "a network that onnxruntime loads", received, "Export it again.") from None
     handling = handling_of(options)
     return Network(session, *_check_interface(session, options, handling), handling)
 
@@ -258,25 +179,22 @@ def _check_interface(session: Any, options: ModelOptions, handling: Handling) ->
     """Name of the input, and its size where the network or the options fix it."""
     found, given = session.get_inputs(), session.get_outputs()
     axes = found[0].shape if len(found) == 1 and found[0].type == "tensor(float)" else []
-    count, channels, height, width = (
-        [axes[at] for at in ((0, 1, 2, 3) if handling.layout == "nchw" else (0, 3, 1, 2))]
-        if len(axes) == 4
-        else [0] * 4
-    )
-    fixed = [isinstance(side, int) for side in (height, width)]
-    sound = len(axes) == 4 and channels in (3, *[channels] * isinstance(channels, str | None))
-    if not sound or fixed[0] != fixed[1] or (isinstance(count, int) and count != 1):
-        expected = f"one input of float32 {handling.layout.upper()} with 1 or any number of pictures and 3 channels"
-        raise _not_usable(options.file, expected, _told(found), "Change the layout, or export it anew.")
+    order = (0, 1, 2, 3) if handling.layout == "nchw" else (0, 3, 1, 2)
+    count, channels, height, width = [axes[at] for at in order] if len(axes) == 4 else [0] * 4
+    # An axis that the network leaves free has a name or nothing in place of a number.
+    free = [not isinstance(axis, int) for axis in (count, channels, height, width)]
+    if not ((free[0] or count == 1) and (free[1] or channels == 3) and free[2] == free[3]):
+        expected = f"one input of float32 {handling.layout.upper()}, of 1 or any number of pictures of 3 channels"
+        raise not_usable(options.file, expected, _told(found), "Change the layout, or export it anew.")
     if len(given) != 1 or given[0].type != "tensor(float)" or len(given[0].shape or [0] * 3) not in (2, 3, 4):
         expected = "one output of float32 (pictures, height, width)"
-        raise _not_usable(options.file, expected, _told(given), "Export it with its depth alone.")
-    if options.batch > 1 and isinstance(count, int):
+        raise not_usable(options.file, expected, _told(given), "Export it with its depth alone.")
+    if options.batch > 1 and not free[0]:
         raise UsageError(
             f"The network takes one picture at a time. Expected a batch of 1, received {options.batch}. Leave it out, "
             "or export the network with a free first axis."
         )
-    return found[0].name, _fixed_size((width, height) if fixed[0] else None, handling)
+    return found[0].name, _fixed_size(None if free[2] else (width, height), handling)
 
 
 def _told(tensors: Any) -> str:
@@ -323,7 +241,7 @@ def prepare(network: Network, photo: NDArray[np.uint8], size: tuple[int, int]) -
     handling = network.handling
     scaled = photo.astype(np.float32) * np.float32(handling.scale)
     resized = cv2.resize(scaled, size, interpolation=cv2.INTER_CUBIC)  # as the networks' own code does
-    pixels = (resized - np.float32(handling.mean)) / np.float32(handling.std)
+    pixels = (resized - np.asarray(handling.mean, np.float32)) / np.asarray(handling.std, np.float32)
     if handling.channels == "bgr":
         pixels = pixels[..., ::-1]
     return np.ascontiguousarray(pixels if handling.layout == "nhwc" else pixels.transpose(2, 0, 1), np.float32)

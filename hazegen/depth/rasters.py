@@ -113,6 +113,8 @@ def read_exr(path: Path, channel: str | None) -> Raster:
             found = {name: one.pixels for part in file.parts for name, one in part.channels.items()}
     except (RuntimeError, ValueError, TypeError, OSError, MemoryError) as error:
         raise _no_exr(path.name, str(error)) from None
+    if not found:  # the library warns about pixels that it cannot decode, and raises nothing
+        raise _no_exr(path.name, "pixels that are cut off or damaged")
     return _choose_channel(found, channel, path.name)
 
 

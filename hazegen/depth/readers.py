@@ -140,8 +140,9 @@ def _not_measured(values: Numbers, fmt: DepthFormat) -> Mask:
         mask |= np.isposinf(values)  # published disparity maps mark the unknown with infinity
     for raw in fmt.not_measured:
         mask |= _equal(values, raw)
-    if fmt.values in RELATIVE and 0.0 in fmt.not_measured:
-        mask |= values < 0
+    if fmt.values in RELATIVE:
+        # Where 0 is a mark and no value, what lies below it is none either: MegaDepth's ordinal labels.
+        mask |= values < 0 if 0.0 in fmt.not_measured else np.isneginf(values)
     return mask
 
 

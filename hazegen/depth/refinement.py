@@ -33,15 +33,17 @@ Places = NDArray[np.intp]
 # Depth edges are looked for within this share of the width: 6 px of 640.
 RADIUS_SHARE = 0.01
 ROUNDS = 3
-REACH = 1.5
+REACH = 2
+POWER = 0.5
 # A pixel is near an edge where its inverse depth departs this much from the mean round it; on a plane it does not.
 DEPARTURE = 0.03
 # A value this much above one neighbour and below the opposite one lies on the slope of a blunt edge.
-SLOPE = 0.03
+SLOPE = 0.05
+RUN = 3
 # Code values of 255: a voter this far off in colour counts exp(-1/2).
 COLOUR_SCALE = 12.0
 # The other side must have this many times the votes of the pixel's own, or thin things would be voted down.
-MAJORITY = 1.5
+MAJORITY = 2.0
 
 GUIDED_RADIUS_PX = 20
 GUIDED_EPSILON = 1e-3
@@ -73,10 +75,19 @@ def refine(distance_m: Floats, image: Pixels, method: Method = "edges") -> Float
 
 def snap_edges(distance_m: Floats, image: Pixels) -> Floats:
     """Distances whose edges stand on the image's, as far as RADIUS_SHARE of the width."""
-    radius = max(2, round(REACH * RADIUS_SHARE * distance_m.shape[1]))
+    radius = max(1, round(RADIUS_SHARE * distance_m.shape[1]))
+    distance_m = _sharpened(distance_m, -(-radius // 2))
     for _ in range(ROUNDS):
-        distance_m = _vote(distance_m, image, radius)
+        distance_m = _vote(distance_m, image, round(REACH * radius))
     return distance_m
+
+
+def _sharpened(distance_m: Floats, radius: int) -> Floats:
+    """Values on the slope of a blunt edge become those of its nearer or its farther end, whichever is closer."""
+    window = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    near, far = cv2.erode(distance_m, window), cv2.dilate(distance_m, window)
+    ends = np.where(1.0 / distance_m > 0.5 * (1.0 / near + 1.0 / far), near, far)
+    return np.where(_on_slope(1.0 / distance_m), ends, distance_m)
 
 
 def _vote(distance_m: Floats, image: Pixels, radius: int) -> Floats:
@@ -84,16 +95,12 @@ def _vote(distance_m: Floats, image: Pixels, radius: int) -> Floats:
     inverse = distance_m[np.isfinite(distance_m)].min() / distance_m
     near_edge, split = _edges(inverse, radius)
     ys, xs = np.nonzero(near_edge)
-    trusted = ~_on_slope(inverse)
-    votes, voters = _poll(ys * image.shape[1] + xs, inverse, split[near_edge], trusted, image, radius)
+    votes, voters = _poll(ys * image.shape[1] + xs, inverse, split[near_edge], image, radius)
     own = (inverse > split)[near_edge].astype(np.intp)
     pixel = np.arange(len(own))
-    kept = np.where(trusted[near_edge], MAJORITY * votes[own, pixel], 0.0) 
-    other = votes[1 - own, pixel] > kept
-    side = np.where(other, 1 - own, own)
-    change = (other | ~trusted[near_edge]) & (votes[side, pixel] > 0)
+    change = votes[1 - own, pixel] > MAJORITY * votes[own, pixel]
     result = distance_m.copy()
-    result[ys[change], xs[change]] = distance_m.ravel()[voters[side, pixel][change]]
+    result[ys[change], xs[change]] = distance_m.ravel()[voters[1 - own, pixel][change]]
     return result
 
 
@@ -107,19 +114,25 @@ def _edges(inverse: Floats, radius: int) -> tuple[Mask, Floats]:
 
 
 def _on_slope(inverse: Floats) -> Mask:
-    """Pixels that lie between two neighbours, well off both."""
-    result = np.zeros(inverse.shape, np.bool_)
-    for axis in (0, 1):
-        step = np.diff(inverse, axis=axis)
-        before, after = np.delete(step, -1, axis), np.delete(step, 0, axis)
-        steep = np.minimum(np.abs(before), np.abs(after)) > SLOPE * np.delete(np.delete(inverse, 0, axis), -1, axis)
-        inner = result[1:-1] if axis == 0 else result[:, 1:-1]
-        inner |= (before * after > 0) & steep
-    return result
+    """Pixels within a slope of at least RUN steep steps that all go one way, along a row or a column."""
+    return _on_row_slope(inverse) | _on_row_slope(inverse.T).T
+
+
+def _on_row_slope(inverse: Floats) -> Mask:
+    step = np.diff(inverse, axis=1)
+    level = np.minimum(inverse[:, 1:], inverse[:, :-1])
+    result = np.zeros(inverse.shape, np.uint8)
+    for way in (step, -step):
+        steep = (way > SLOPE * level).astype(np.uint8)
+        runs = cv2.morphologyEx(
+            steep, cv2.MORPH_OPEN, np.ones((1, RUN), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+        )
+        result[:, 1:-1] |= runs[:, 1:] & runs[:, :-1]
+    return result > 0
 
 
 def _poll(
-    at: Places, inverse: Floats, split: Floats, trusted: Mask, image: Pixels, radius: int
+    at: Places, inverse: Floats, split: Floats, image: Pixels, radius: int
 ) -> tuple[Floats, Places]:
     """Votes for the far and the near side, (2, pixels) in that order, and where the best voter of each stands."""
     height, width = inverse.shape
@@ -129,21 +142,20 @@ def _poll(
     alike = np.exp(-0.5 * (np.arange(256) / COLOUR_SCALE) ** 2).astype(np.float32)
     votes, best, count = np.zeros((3, 2, len(at)), np.float32)
     voters = np.zeros((2, len(at)), np.intp)
-    inverse, trust = inverse.ravel(), trusted.ravel()
+    inverse = inverse.ravel()
     for dy, dx, near in _window(radius):
         there = np.clip(ys + dy, 0, height - 1) * width + np.clip(xs + dx, 0, width - 1)
         differences = [np.abs(mine - colour[there]) for mine, colour in zip(own, colours, strict=True)]
-        weight = near * alike[np.maximum(np.maximum(*differences[:2]), differences[2])] * trust[there]
+        weight = near * alike[np.maximum(np.maximum(*differences[:2]), differences[2])]
         front = inverse[there] > split
-        present = near * trust[there]
         for side, mask in enumerate((~front, front)):
             part = weight * mask
             votes[side] += part
-            count[side] += present * mask
+            count[side] += near * mask
             better = part > best[side]
             np.copyto(best[side], part, where=better)
             np.copyto(voters[side], there, where=better)
-    return votes / np.maximum(count, 1e-6), voters
+    return votes / np.maximum(count, 1e-6) ** POWER, voters
 
 
 def _window(radius: int) -> list[tuple[int, int, np.float32]]:

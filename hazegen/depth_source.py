@@ -1,0 +1,74 @@
+"""Where the depth of a run comes from, before it begins: a network's estimates, and a look at the maps."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from hazegen import inspect_read, planning
+from hazegen.build import ShardTask
+from hazegen.depth import checks, estimation, network
+from hazegen.depth.network import ModelOptions
+from hazegen.errors import RefusedError
+from hazegen.planning import MakeOptions
+
+# Scenes that are looked at before a run: enough to judge mirrored and shifted maps, and read in seconds.
+LOOKED_AT = 12
+# Scenes with these faults are rejected one by one, each with its reason.
+REJECTED_ANYWAY = ("unreadable", "size", "holes", "sky")
+
+
+def estimate_depth(options: MakeOptions, model: ModelOptions) -> tuple[MakeOptions, dict[str, str]]:
+    """Estimates the depth of all photos of a run that have no map in its folder of maps yet.
+
+    Returns:
+        The options with what the network's numbers mean; and the photos that failed, with the reason.
+    """
+    refs, _, _ = planning.find_photos(options)
+    with tqdm(total=len(refs), unit="photo", desc="estimating depth", disable=None) as bar:
+        names = [ref.image for ref in refs]
+        done = estimation.estimate_folder(options.images, names, options.depth_folder, model, bar.update)
+    return as_estimated(options, model), dict(done.failed)
+
+
+def as_estimated(options: MakeOptions, model: ModelOptions) -> MakeOptions:
+    """The options with what the numbers of the network's maps mean."""
+    return dataclasses.replace(options, depth_values=network.handling_of(model).values, not_measured="nan")
+
+
+def model_of(options: MakeOptions) -> dict[str, Any]:
+    """What decided the estimates: SHA-256 of the network's file, and how it was used."""
+    return dict(json.loads((options.depth_folder / estimation.MARK).read_bytes()))
+
+
+def check_depth(tasks: Sequence[ShardTask], trust: bool, tell: Callable[[str], object]) -> None:
+    """Looks at the first scenes with the eyes of `hazegen inspect`.
+
+    Raises:
+        RefusedError: The maps cannot be what they are said to be, and `trust` is not set.
+    """
+    reading = tasks[0].reading
+    if reading.flat_m is not None:
+        return
+    refs = itertools.islice((ref for task in tasks for ref in task.plan.scenes), LOOKED_AT)
+    found = checks.judge(inspect_read.read_samples(refs, reading))
+    found = [finding for finding in found if finding.code not in REJECTED_ANYWAY]
+    impossible = [finding for finding in found if finding.severity == "impossible"]
+    if impossible and not trust:
+        raise RefusedError(
+            f"The depth maps are not what they are said to be: {impossible[0].code}. {impossible[0].reason} "
+            f"'hazegen inspect --images {_shown(reading.images)} --depth {_shown(reading.depth)}' shows them; "
+            "--trust-depth goes on all the same."
+        )
+    for finding in found:
+        if finding.severity != "note":
+            tell(f"{finding.code}: {finding.reason}")
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return f"'{text}'" if " " in text else text
