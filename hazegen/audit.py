@@ -13,7 +13,8 @@ from tqdm import tqdm
 from hazegen import audit_checks, audit_pair, engine, geometry
 from hazegen.audit_pair import Seen
 from hazegen.audit_pairing import Folder, PairRef, Unmatched, find_pairs
-from hazegen.audit_summary import PairAudit, Summary, summarise
+from hazegen.audit_result import PairAudit
+from hazegen.audit_summary import Summary, summarise
 from hazegen.depth import conventions, formats
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import RefusedError, UsageError
@@ -127,9 +128,9 @@ def audit(options: AuditOptions) -> Report:
     pairs, unmatched = find_pairs(*options.folders())
     if not pairs:
         raise RefusedError(
-            f"There is no pair. Expected for NAME or NAME_... in '{options.hazy}' a NAME in '{options.clean}', received "
-            f"{sum(file.folder == 'hazy' for file in unmatched)} hazy pictures, none with a clean one. Check the "
-            "folders, --hazy-pattern and --image-pattern."
+            f"There is no pair. Expected for NAME or NAME_... in '{options.hazy}' a NAME in '{options.clean}', "
+            f"received {sum(file.folder == 'hazy' for file in unmatched)} hazy pictures, none with a clean one. "
+            "Check the folders, --hazy-pattern and --image-pattern."
         )
     chosen, reading = _spread(pairs, options.limit), options.reading()
 

@@ -53,7 +53,7 @@ def compare(hazy: Floats, clean: Floats) -> Match:
     thumbs = structure(hazy, WIDE), structure(clean, WIDE)
     direct = similarity(*thumbs)
     if direct < ALIKE:
-        flipped = {name: similarity(thumbs[0], cv2.flip(thumbs[1], axis)) for name, axis in FLIPS.items()}
+        flipped = {name: similarity(thumbs[0], _flip(thumbs[1], axis)) for name, axis in FLIPS.items()}
         best = max(flipped, key=lambda name: flipped[name])
         if flipped[best] > direct + GAIN and flipped[best] > UNLIKE:
             return Match("mirrored", f"The clean picture is mirrored {best}.", direct)
@@ -64,6 +64,10 @@ def compare(hazy: Floats, clean: Floats) -> Match:
     if direct < UNLIKE:
         return Match("mismatch", "The clean picture is of another scene.", direct)
     return Match("", "", direct)
+
+
+def _flip(gray: Floats, axis: int) -> Floats:
+    return np.asarray(cv2.flip(gray, axis), np.float32)
 
 
 def _contrast(gray: Floats) -> float:

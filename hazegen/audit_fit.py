@@ -207,7 +207,7 @@ def standard_errors(matrix: Array, rmse: float, dependent: float) -> Array:
 
 def why_uncertain(fit: Fit) -> str:
     """Why a fit cannot be relied upon, in a sentence; empty where it can."""
-    low, middle, high = fit.transmission
+    low, _, high = fit.transmission
     unknown = [] if fit.beta is None or fit.beta_error <= SURE_BETA * fit.beta else ["beta"]
     unknown += [] if fit.light_error <= SURE_LIGHT else ["A"]
     if not unknown:

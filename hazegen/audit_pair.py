@@ -14,7 +14,7 @@ from PIL import Image
 from hazegen import audit_checks, audit_fit, audit_patches, color, geometry, images, scenes
 from hazegen.audit_fit import Array, ColorSpace, Fit
 from hazegen.audit_pairing import PairRef
-from hazegen.audit_summary import Convention, PairAudit, PathKind
+from hazegen.audit_result import Convention, PairAudit, PathKind
 from hazegen.depth import readers
 from hazegen.errors import HazegenError, RefusedError
 from hazegen.geometry import Camera
@@ -114,8 +114,8 @@ def _laid_on(pair: PairAudit, hazy: Floats, clean: Floats) -> tuple[PairAudit, C
     match = audit_checks.compare(hazy, np.ascontiguousarray(clean[crop]))
     if match.code not in ("", "constant") and audit_checks.is_resized(hazy, clean, match.similarity):
         match = dataclasses.replace(match, code="resized", reason="The hazy picture is a resized one, not a crop.")
-    told = {"code": match.code, "reason": match.reason, "similarity": match.similarity}
-    return dataclasses.replace(pair, offset=(left, top), **told), crop
+    pair = dataclasses.replace(pair, offset=(left, top), similarity=match.similarity)
+    return dataclasses.replace(pair, code=match.code, reason=match.reason), crop
 
 
 def _fitted(pair: PairAudit, opened: _Opened, reading: Reading, with_depth: bool) -> PairAudit:

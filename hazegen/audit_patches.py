@@ -65,7 +65,8 @@ def fit_patches(hazy: Array, clean: Array, space: ColorSpace) -> Fit | None:
         light = np.full(3, _gray_light(moments))
     coloured = _descend(moments, light)
     count = len(moments.one) * PATCH_VALUES
-    gray = is_gray(*(float(_left(moments, a).sum()) for a in (coloured, light)), count, coloured, DEPENDENT)
+    squares = float(_left(moments, coloured).sum()), float(_left(moments, light).sum())
+    gray = is_gray(*squares, count, coloured, DEPENDENT)
     light = light if gray else coloured
     rmse = math.sqrt(max(float(_left(moments, light).sum()), 0.0) / count)
     t = np.quantile(_patch_transmission(moments, light)[0], (0.05, 0.5, 0.95))
@@ -90,9 +91,11 @@ def _unclipped(hazy: Array, clean: Array) -> NDArray[np.bool_]:
 
 
 def _moments(hazy: Array, clean: Array, weight: Array) -> _Moments:
-    products = (weight, weight * hazy, weight * clean)
-    products += (weight * hazy * hazy, weight * hazy * clean, weight * clean * clean)
-    return _Moments(*(product.sum(axis=1) for product in products))
+    first, second = (
+        (weight, weight * hazy, weight * clean),
+        (weight * hazy**2, weight * hazy * clean, weight * clean**2),
+    )
+    return _Moments(*(product.sum(axis=1) for product in (*first, *second)))
 
 
 def _patch_transmission(m: _Moments, light: Array) -> tuple[Array, Array, Array]:
@@ -135,9 +138,16 @@ def _descend(moments: _Moments, light: Array) -> Array:
     from scipy import optimize
 
     scale = max(float(_left(moments, light).sum()), 1e-12)
-    options = {"xatol": 1e-5, "fatol": 1e-7, "maxiter": 400, "initial_simplex": light + 0.05 * np.eye(4, 3, -1)}
+
+    def squares(light: Array) -> float:
+        return float(_left(moments, light).sum()) / scale
+
+    simplex = light + 0.05 * np.eye(4, 3, -1)
     found = optimize.minimize(
-        lambda a: float(_left(moments, a).sum()) / scale, light, method="Nelder-Mead", options=options
+        squares,
+        light,
+        method="Nelder-Mead",
+        options={"xatol": 1e-5, "fatol": 1e-7, "maxiter": 400, "initial_simplex": simplex},
     )
     return np.asarray(found.x)
 

@@ -11,7 +11,8 @@ from typing import Any
 from hazegen import shards
 from hazegen.audit import AuditOptions, Report
 from hazegen.audit_fit import Fit
-from hazegen.audit_summary import PairAudit, Summary
+from hazegen.audit_result import PairAudit
+from hazegen.audit_summary import Summary
 from hazegen.recipe import Draw
 
 COLUMNS = (

@@ -1,60 +1,21 @@
 """From the fits of all pairs to the recipe that made them: convention, unit, values or law of beta and A."""
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
+from hazegen import audit_names
 from hazegen.audit_fit import Array, ColorSpace, Fit, why_uncertain
-from hazegen.audit_pairing import PairRef
-from hazegen.audit_values import Confidence, cluster, draw
+from hazegen.audit_result import Convention, PairAudit, PathKind
+from hazegen.audit_values import Confidence, cluster, find_draw
 from hazegen.recipe import Draw, Recipe
-
-PathKind = Literal["plane", "ray"]
-Convention = tuple[PathKind, ColorSpace]
 
 # Half the width of a cluster of equal values: of beta as a share, of A as it is. Errors of both are below these
 # in nine of ten released AOD-Net pairs.
 BETA_NEAR, LIGHT_NEAR = 0.04, 0.008
-
-
-@dataclass(frozen=True)
-class PairAudit:
-    """What was found out about one pair.
-
-    Attributes:
-        ref: Its files.
-        code: Empty where all is well, else one word: unreadable, size, resized, constant, mirrored, shifted,
-            mismatch, depth, depth-mirrored, unexplained, uncertain.
-        reason: The same in a sentence.
-        similarity: Correlation of the fine structure of both pictures, at most 1; NaN where not compared.
-        size: Width and height of the hazy picture [px].
-        offset: Where it begins in the clean one [px], not (0, 0) where that was cropped around its centre.
-        hazy_quality, clean_quality: JPEG quality, None for other formats.
-        blockiness: Of the hazy picture: steps at the borders of 8 x 8 blocks over those inside, less 1.
-        patches: Fit without distances, for each colour space.
-        fits: Fit with distances, for each convention tried.
-        largest_m: Largest finite distance of the whole map [m], for each way to measure it.
-        partner: Clean picture that fits better, where this one is of another scene.
-    """
-
-    ref: PairRef
-    code: str = ""
-    reason: str = ""
-    similarity: float = math.nan
-    size: tuple[int, int] = (0, 0)
-    offset: tuple[int, int] = (0, 0)
-    hazy_quality: int | None = None
-    clean_quality: int | None = None
-    blockiness: float = math.nan
-    patches: dict[ColorSpace, Fit] = field(default_factory=dict)
-    fits: dict[Convention, Fit] = field(default_factory=dict)
-    largest_m: dict[PathKind, float] = field(default_factory=dict)
-    partner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +81,10 @@ def summarise(pairs: Sequence[PairAudit]) -> Summary:
     _light(fits, found)
     if with_fits:
         _sweep(chosen, fits, convention[0], found)
-    found.evidence += _names(chosen, fits, convention[0], found)
-    found.evidence += _files(chosen)
+    quantities = {"A": np.array([float(np.mean(fit.atmospheric_light)) for fit in fits])}
+    if with_fits:
+        quantities["beta"] = np.array(_betas(chosen, fits, convention[0], found))
+    found.evidence += audit_names.read_names(chosen, quantities) + audit_names.read_files(chosen)
     rmse = float(np.median([fit.rmse for fit in fits]))
     return Summary(codes, len(told), convention, found.fields, found.confidence, tuple(found.evidence), rmse)
 
@@ -171,7 +134,7 @@ def _extinction(pairs: list[PairAudit], fits: list[Fit], path: PathKind, found: 
     norm, sure, text = _norm(per_metre, largest, [pair.ref.clean for pair in pairs])
     found.add("depth_norm", norm, sure, text)
     beta = per_metre * largest if norm == "max" else per_metre
-    draw, told, text = draw(beta, "beta", BETA_NEAR, log=True)
+    draw, told, text = find_draw(beta, "beta", BETA_NEAR, log=True)
     unit = "per largest distance" if norm == "max" else "per metre"
     found.add("beta", draw, told, f"{text[:-1]}, {unit}.")
 
@@ -231,7 +194,7 @@ def _light(fits: list[Fit], found: _Findings) -> None:
     values = surest.mean(axis=1) if channels == "gray" else surest.ravel()
     if float(light.max()) > 1.0 + 2.0 * LIGHT_NEAR:
         found.evidence.append(f"A goes up to {light.max():.3f}: more than white, which a recipe cannot say.")
-    draw, told, text = draw(np.clip(values, 0.0, 1.0), "A", LIGHT_NEAR, log=False)
+    draw, told, text = find_draw(np.clip(values, 0.0, 1.0), "A", LIGHT_NEAR, log=False)
     found.add("atmospheric_light", draw, told, text)
 
 
@@ -267,52 +230,6 @@ def _betas(pairs: list[PairAudit], fits: list[Fit], path: PathKind, found: _Find
 
 def _nearest(value: float, values: Sequence[float]) -> int:
     return int(np.argmin([abs(value - other) for other in values]))
-
-
-def _names(pairs: list[PairAudit], fits: list[Fit], path: PathKind, found: _Findings) -> list[str]:
-    """Which number of the names is beta or A, or decides it."""
-    parts = [re.split("[_-]", pair.ref.rest) for pair in pairs]
-    places = [[_number(part[place]) for part in parts] for place in range(min(len(part) for part in parts))]
-    columns = [(place, np.array(column, np.float64)) for place, column in enumerate(places, 1) if None not in column]
-    lines = [_says("A", np.array([float(np.mean(fit.atmospheric_light)) for fit in fits]), columns)]
-    if "beta" in found.fields:
-        lines.append(_says("beta", np.array(_betas(pairs, fits, path, found)), columns))
-    return [line for line in lines if line]
-
-
-def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
-
-
-def _says(name: str, values: Array, columns: list[tuple[int, Array]]) -> str:
-    """Which of the numbers in the names, by place, is a quantity, or has one value of it for each of its own."""
-    best, told = 0.15 * float(np.std(values)), ""
-    for place, numbers in columns:
-        if np.ptp(numbers) > 0 and float(np.median(np.abs(numbers - values))) < 0.02 * float(np.median(values)):
-            return f"Number {place} of the hazy names is {name}."
-        groups = {float(number): values[numbers == number] for number in np.unique(numbers)}
-        if 2 <= len(groups) <= 40 and min(group.size for group in groups.values()) >= 2:
-            within = np.concatenate([np.abs(group - np.median(group)) for group in groups.values()])
-            if float(within.mean()) < best:
-                best = float(within.mean())
-                table = ", ".join(f"{number:g}: {np.median(group):.3g}" for number, group in groups.items())
-                told = f"Number {place} of the hazy names decides {name}: {table}."
-    return told
-
-
-def _files(pairs: list[PairAudit]) -> list[str]:
-    """What crops and file formats the pairs have."""
-    lines = []
-    cropped = Counter(pair.offset for pair in pairs if pair.offset != (0, 0))
-    for (x, y), count in cropped.most_common(3):
-        lines.append(f"{count} hazy pictures are centre crops of their clean one, which is cut by {x} px left and "
-                     f"right and {y} px above and below.")  # fmt: skip
-    for name in ("hazy", "clean"):
-        qualities = [q for pair in pairs if (q := getattr(pair, f"{name}_quality")) is not None]
-        if qualities:
-            lines.append(f"{len(qualities)} {name} pictures are JPEG of quality {min(qualities)} to {max(qualities)} "
-                         f"(median {int(np.median(qualities))}).")  # fmt: skip
-    return lines
 
 
 def as_recipe(summary: Summary) -> Recipe | None:

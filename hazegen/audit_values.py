@@ -40,7 +40,7 @@ def cluster(values: Array, near: float) -> list[float] | None:
     return sorted(centres) if share >= 0.85 and share - covered >= 0.35 else None
 
 
-def draw(values: Array, name: str, near: float, *, log: bool) -> tuple[Draw, Confidence, str]:
+def find_draw(values: Array, name: str, near: float, *, log: bool) -> tuple[Draw, Confidence, str]:
     """Values that occur again and again, else the range and the law that explains them better."""
     centres = cluster(np.log(values) if log else values, near)
     if centres is not None:

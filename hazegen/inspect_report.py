@@ -23,9 +23,8 @@ MAX_HOLES, HOLES_TO_SPARE = 0.5, 0.05
 def report_lines(report: Report) -> list[str]:
     """The report as the lines of a table."""
     lines = [f"{report.pairs} scenes, {len(report.files)} of them read; {report.others} other files", ""]
-    lines.append("convention" if report.told else "likely conventions (none was named, the first was taken)")
-    if report.told:
-        lines.append(f"  {report.options.depth_kind}: {conventions.find(report.options.depth_kind).what}")
+    taken = conventions.find(report.options.depth_kind)
+    lines += [f"read as {taken.name}: {taken.what}", f"likely conventions{'' if report.told else ' (none was named)'}"]
     for number, guess in enumerate(report.guesses[:GUESSES], 1):
         same = f" (same rule: {', '.join(guess.same)})" if guess.same else ""
         lines.append(f"  {number}. {guess.name}{same}, {guess.score:+.1f} points: {'; '.join(guess.reasons)}")

@@ -55,9 +55,14 @@ def draw_clean(rng: np.random.Generator, height: int = HEIGHT, width: int = WIDT
     return np.rint(pixels * 255.0).astype(np.uint8)
 
 
-def draw_depth(rng: np.random.Generator, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """Plane depth of a room, 1 to 9 m, in millimetres: uint16 (height, width), nothing missing."""
-    metres = 1.0 + 8.0 * smooth(rng, height, width, 1)[..., 0]
+def draw_depth(rng: np.random.Generator, clean: np.ndarray) -> np.ndarray:
+    """Plane depth of a room, 1 to 9 m, in millimetres: uint16 (height, width), nothing missing.
+
+    Smooth, with steps where the photo has its edges, as real depth has.
+    """
+    height, width, _ = clean.shape
+    gray = clean.mean(axis=2, dtype=np.float32) / 255.0
+    metres = 1.0 + 6.0 * smooth(rng, height, width, 1)[..., 0] + 2.0 * gray
     return np.rint(metres / UNIT_M).astype(np.uint16)
 
 
@@ -72,8 +77,9 @@ def write_photos(root: Path, scenes: int = 8, seed: int = 0, height: int = HEIGH
     camera["depth"] = {"values": "plane", "unit_m": UNIT_M, "not_measured": 0, "no_surface": 65535}
     for number, key in enumerate(keys):
         rng = np.random.default_rng([seed, number])
-        (folders[0] / f"{key}.png").write_bytes(images.encode(draw_clean(rng, height, width), ".png"))
-        (folders[1] / f"{key}.png").write_bytes(images.encode(draw_depth(rng, height, width), ".png"))
+        clean = draw_clean(rng, height, width)
+        (folders[0] / f"{key}.png").write_bytes(images.encode(clean, ".png"))
+        (folders[1] / f"{key}.png").write_bytes(images.encode(draw_depth(rng, clean), ".png"))
         (folders[2] / f"{key}.json").write_text(json.dumps(camera))
     return Photos(*folders, keys)
 

@@ -80,6 +80,9 @@ CONFUSIONS = {
     "inverse depth": (lambda d: np.rint(3e6 / d).astype(np.uint16), {}, "inverted"),
     "disparity": (lambda d: np.rint(520 * 75.0 / d * 50).astype(np.uint16), {}, "inverted"),
     "times 1000": (lambda d: d, {"depth_scale": 1.0}, "unit"),
+    "times 10": (lambda d: d, {"depth_scale": 0.01}, "unit"),
+    "a tenth": (lambda d: d, {"depth_scale": 0.0001}, "unit"),
+    "times 1000 / 256": (lambda d: d, {"depth_scale": 0.256}, "unit"),
     "metres as millimetres": (lambda d: (d / 1000.0).astype(np.uint16) + 1, {}, "unit"),
     "upper byte": (lambda d: (d >> 8).astype(np.uint8), {}, "8-bit"),
     "upper byte, unit adapted": (lambda d: (d >> 8).astype(np.uint8), {"depth_scale": 0.256}, "8-bit"),
@@ -131,7 +134,7 @@ def test_confused_maps_are_found_where_no_convention_was_named(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["mirrored", "far minus depth", "false colours", "transposed"])
 def test_gross_confusions_would_stop_make(tmp_path, name):
-    confuse, options, code = CONFUSIONS[name]
+    confuse, _, code = CONFUSIONS[name]
     root = write(tmp_path / "set", nyu_keys(3, 12), confuse)
     refs, _, _ = find_scenes(root / "images", root / "depth", "{key}", "{key}", (".png",))
     found = checks.judge(read_samples(refs, Reading(root / "images", root / "depth", convention="nyu-png")))
@@ -172,8 +175,8 @@ def test_no_draw_of_sound_frames_raises_an_alarm(measured, count):
 
 
 def test_thresholds_lie_far_from_every_draw_of_sound_frames(measured):
-    """Margins: the gain of mirrored over upright maps, the rise, and the index of planes, in draws of 12."""
-    for draw in draws(measured, 12):
+    """Margins: the gain of mirrored over upright maps, the rise, and the index of planes, in draws of 24."""
+    for draw in draws(measured, 24):
         gain = (pooled.fit(draw, "mirrored") - pooled.fit(draw)).mean()
         rise = np.mean([file.rise for file in draw])
         plane = np.nanmedian([file.plane for file in draw])

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -20,7 +21,9 @@ from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.export import ExportOptions, export
 from hazegen.make import make
 
+DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/nonexistent"))
 PAGE = Path(__file__).parent.parent / "docs" / "export.md"
+CLEAN_NAME, HAZY_NAME = r"(\d+)\.\w+", r"(\d+)_(\d+)_([\d.]+)\.\w+"
 ITS, OTS, TAR = (ExportOptions(name, workers=1) for name in ("folder-its", "folder-ots", "webdataset"))
 PAIRS = {"train": 18, "validation": 9, "test": 9}
 SMALL = 0.02  # a tar file of the fixture's shards, in MB
@@ -87,6 +90,17 @@ def png_dataset(photos, make_options, load_recipe, tmp_path):
 # --- layouts ---
 
 
+@pytest.mark.skipif(not DATA.is_dir(), reason="HAZEGEN_TEST_DATA does not name a folder with the published data sets")
+def test_published_set_and_export_have_one_layout(dataset, tmp_path):
+    export(dataset, tmp_path / "out", ITS)
+    for root in (DATA / "pairs_its_original_layout", tmp_path / "out" / "train"):
+        assert {path.name for path in root.iterdir() if path.is_dir()} == {"gt", "hazy"}
+        scenes = {re.fullmatch(CLEAN_NAME, path.name)[1] for path in (root / "gt").iterdir()}
+        found = [re.fullmatch(HAZY_NAME, path.name).groups() for path in (root / "hazy").iterdir()]
+        assert {scene for scene, _, _ in found} == scenes
+        assert all(int(variant) >= 1 and 0.5 <= float(light) <= 1.0 for _, variant, light in found)
+
+
 def test_its_layout_has_the_names_of_the_published_set(dataset, tmp_path):
     done = export(dataset, tmp_path / "out", ITS)
     rows, pairs = table(tmp_path / "out"), stored(dataset)
@@ -94,7 +108,7 @@ def test_its_layout_has_the_names_of_the_published_set(dataset, tmp_path):
     assert set(rows) == set(pairs)
     for key, row in rows.items():
         assert re.fullmatch(r"(train|validation|test)/gt/\d+\.jpg", row["clean"])
-        found = re.fullmatch(r"(train|validation|test)/hazy/(\d+)_(\d+)_([\d.]+)\.jpg", row["hazy"])
+        found = re.fullmatch(rf"(train|validation|test)/hazy/{HAZY_NAME}", row["hazy"])
         assert found[1] == row["split"]
         assert (found[2], int(found[3])) == (row["id"], pairs[key]["variant"] + 1)
         assert float(found[4]) == pytest.approx(pairs[key]["atmospheric_light"][1], abs=1e-5)

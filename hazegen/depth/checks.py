@@ -11,12 +11,14 @@ from hazegen.depth.alignment import same_proportions
 from hazegen.depth.finding import SEVERITIES, Finding
 from hazegen.depth.formats import ZERO_IS_A_VALUE
 from hazegen.depth.measures import Measured, Sample, measure
+from hazegen.depth.readers import SMALLEST_REACH_M
 
-# Medians of whole folders [m]: rooms and streets have 0.4 to 40 m, close-ups 0.3 m, flights 100 m.
-PLAUSIBLE_M, POSSIBLE_M = (0.2, 300.0), (0.02, 2000.0)
+# Medians of whole folders [m]: rooms and streets have 1 to 40 m, close-ups 0.4 m.
+PLAUSIBLE_M, POSSIBLE_M = (0.3, 80.0), (0.02, 2000.0)
 ORDINARY_M = 3.0
-# Below this reach an 8-bit map was almost surely a 16-bit one that some tool has cut to 8 bits.
-SMALLEST_REACH_M = 1.0
+# Upright cameras whose median is beyond this see near things too: KITTI's depths reach over a factor of 6. Rooms
+# have 2 to 5.
+DISTANT_M, REACH_OF_ROOMS, CLEAR_RISE = 15.0, 4.5, 0.15
 # 16 m in millimetres have 62 levels in their upper byte; maps made for 8 bits use nearly all 256.
 LEVELS_OF_AN_UPPER_BYTE = 64
 # Share of neighbours whose numbers have run over. No real set has 0.0001; lower bytes have 0.001 to 0.06.
@@ -162,19 +164,27 @@ def _best_turn(files: Sequence[Measured]) -> str:
 
 
 def _unit(files: Sequence[Measured]) -> list[Finding]:
-    """A median that no camera sees."""
-    medians = [file.metres[1] for file in files if math.isfinite(file.metres[1]) and file.is_metric]
-    if not medians:
+    """A median that no camera sees, or a room that would be as large as a street."""
+    metric = [file for file in files if math.isfinite(file.metres[1]) and file.is_metric]
+    if not metric:
         return []
-    median = float(np.median(medians))
-    if PLAUSIBLE_M[0] <= median <= PLAUSIBLE_M[1]:
+    median = float(np.median([file.metres[1] for file in metric]))
+    if PLAUSIBLE_M[0] <= median <= PLAUSIBLE_M[1] and not _is_inflated_room(metric, median):
         return []
     reason = (
-        f"The unit of the maps is wrong. Expected a median of {PLAUSIBLE_M[0]:g} to {PLAUSIBLE_M[1]:g} m, received "
-        f"{median:.3g} m: off by about {_factor(median)}. Correct --depth-scale or --depth-kind."
+        f"The unit of the maps may be wrong. Expected a median of {PLAUSIBLE_M[0]:g} to {PLAUSIBLE_M[1]:g} m, and near "
+        f"things where it is far, received {median:.3g} m: off by about {_factor(median)}. Correct --depth-scale or "
+        "--depth-kind."
     )
     possible = POSSIBLE_M[0] <= median <= POSSIBLE_M[1]
     return [Finding("unit", "unlikely" if possible else "impossible", reason, median)]
+
+
+def _is_inflated_room(files: Sequence[Measured], median_m: float) -> bool:
+    """Whether everything is far, though the camera stands upright and depths reach no farther than in a room."""
+    reach = float(np.median([file.reach for file in files]))
+    rise = float(np.mean([file.rise for file in files]))
+    return len(files) >= pooled.FEWEST_FILES and median_m > DISTANT_M and reach < REACH_OF_ROOMS and rise > CLEAR_RISE
 
 
 def _factor(median_m: float) -> str:

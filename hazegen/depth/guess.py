@@ -12,10 +12,10 @@ from hazegen.depth import calibration, containers
 from hazegen.depth.conventions import CONVENTIONS, Convention
 from hazegen.depth.formats import RELATIVE, DepthFormat
 from hazegen.depth.numbers import Numbers, summarize
+from hazegen.depth.readers import LARGER_IS_NEARER
 from hazegen.errors import RefusedError
 from hazegen.pairing import SceneRef
 
-LARGER_IS_NEARER = ("disparity", "inverse", "relative-inverse")
 # Widest medians [m] of rooms and of outdoors; between them the spread of depths decides.
 ROOM_M, OUTDOORS_M = 2.5, 12.0
 # From the 5 % to the 95 % quantile: rooms have a ratio of 2 to 5, streets 5 to 50.

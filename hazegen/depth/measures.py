@@ -45,6 +45,7 @@ class Measured:
         raw, metres: Smallest, median and largest number [file's unit; m], without holes and sky; NaN where
             there is none.
         spread: From the 1 % to the 99 % quantile of raw, in medians.
+        reach: The 95 % quantile of metres over the 5 % quantile.
         distinct: How many different numbers the file holds.
         zeros, low_zeros: Share of pixels that are exactly 0; and how many of those lie in the lower half.
         top: Share of pixels that have exactly the largest number.
@@ -62,6 +63,7 @@ class Measured:
     raw: tuple[float, float, float]
     metres: tuple[float, float, float]
     spread: float
+    reach: float
     distinct: int
     zeros: float
     low_zeros: float
@@ -93,7 +95,9 @@ def measure(sample: Sample) -> Measured:
     known = _known(values, sample.fmt) if plain else np.zeros(0)
     zeros = values == 0 if plain else np.zeros((1, 1), bool)
     lowest, median, highest = _three(known)
-    low, high = np.quantile(known[:: max(1, known.size // ENOUGH)], (0.01, 0.99)) if known.size else (0.0, 0.0)
+    low, high = _quantiles(known, 0.01, 0.99)
+    finite_m = np.zeros(0) if depth_m is None else depth_m[np.isfinite(depth_m)]
+    near_m, far_m = _quantiles(finite_m, 0.05, 0.95)
     plane, segments = (math.nan, 0) if depth_m is None else cues.plane_index(depth_m)
     return Measured(
         key=sample.key,
@@ -103,8 +107,9 @@ def measure(sample: Sample) -> Measured:
         fmt=sample.fmt,
         problem=sample.problem,
         raw=(lowest, median, highest),
-        metres=(math.nan,) * 3 if depth_m is None else _three(depth_m[np.isfinite(depth_m)]),
-        spread=float(high - low) / abs(median) if median else 0.0,
+        metres=_three(finite_m),
+        spread=(high - low) / abs(median) if median else 0.0,
+        reach=far_m / near_m if near_m else math.nan,
         distinct=_count_distinct(values),
         zeros=float(zeros.mean()),
         low_zeros=float(zeros[zeros.shape[0] // 2 :].sum() / max(1, zeros.sum())),
@@ -134,6 +139,14 @@ def _three(numbers: NDArray[Any]) -> tuple[float, float, float]:
     if not numbers.size:
         return math.nan, math.nan, math.nan
     return float(numbers.min()), float(np.median(numbers)), float(numbers.max())
+
+
+def _quantiles(numbers: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Two quantiles of not too many of the numbers; 0 where there is none."""
+    if not numbers.size:
+        return 0.0, 0.0
+    first, second = np.quantile(numbers[:: max(1, numbers.size // ENOUGH)].astype(np.float64), (low, high))
+    return float(first), float(second)
 
 
 def _is_short(values: NDArray[Any]) -> bool:

@@ -1,19 +1,21 @@
 """Moves depth edges onto the edges of the photo, so that haze has no fringe round what stands in front.
 
 A depth map that is a few pixels off, or blunt at its edges, leaves a rim of clear air or of haze along each outline.
-The refinement 'edges' looks only at pixels near a depth edge. Each asks the pixels round it on which side of the
-edge it stands: a vote counts the more, the closer its pixel is in place and in colour. Where the vote is
-clear and speaks against the depth map, or the depth map has a value between the two sides, the pixel takes the distance of
-the best voter of the other side. Distances are selected, never averaged, so none appears that was not there; a plane
-has no edge, whatever its texture, and is left alone. It is a joint bilateral vote over two sides.
+The refinement 'edges' first gives each value on the slope of a blunt edge to one of its two ends. Then each pixel near
+a depth edge asks those round it on which side it stands; a vote counts the more, the closer its pixel is in place
+and in colour. Where the other side is clearly more alike, the pixel takes the distance of its best voter there.
+Distances are selected, never averaged, so none appears that the map did not have. A plane has no depth edge, whatever
+its texture, and is left alone. (Weights as in the joint bilateral filter, a vote of two sides in place of its mean.)
 
-The refinement 'guided' is the guided filter of transmission, for comparison with Foggy Cityscapes. It averages:
-texture leaks into the haze, and edges of weak contrast are blurred over the whole window.
+The refinement 'guided' is the guided filter of the transmission, to compare with Foggy Cityscapes. It averages: the
+photo's texture leaks into the haze, and a depth edge of weak contrast is blurred over the whole window.
 
 References:
-    Petschnigg et al., "Digital Photography with Flash and No-Flash Image Pairs", SIGGRAPH 2004: joint bilateral weights.
+    Petschnigg et al., "Digital Photography with Flash and No-Flash Image Pairs", SIGGRAPH 2004: the joint bilateral
+    filter.
     He, Sun, Tang, "Guided Image Filtering", ECCV 2010.
-    Sakaridis, Dai, Van Gool, "Semantic Foggy Scene Understanding with Synthetic Data", IJCV 2018: window 41, mu 1e-3.
+    Sakaridis, Dai, Van Gool, "Semantic Foggy Scene Understanding with Synthetic Data", IJCV 2018 (Foggy Cityscapes):
+    guided filter with a window of 41 px and mu = 1e-3.
 """
 
 from typing import Literal
@@ -30,20 +32,23 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
-# Depth edges are looked for within this share of the width: 6 px of 640.
-RADIUS_SHARE = 0.01
-ROUNDS = 3
+# By this share of the width an edge may be off: 6 px of 640. A pixel then finds enough rightly placed voters in twice that.
+SHIFT_SHARE = 0.01
 REACH = 2
-POWER = 0.5
-# A pixel is near an edge where its inverse depth departs this much from the mean round it; on a plane it does not.
+# At most so many voters in a row of the window.
+VOTERS = 13
+# Later rounds look again at what lies round the changes of the last one.
+ROUNDS = 3
+# A pixel is near an edge where its inverse depth departs by this share from the mean round it. On a plane, which is
+# linear in inverse depth, it departs by nothing.
 DEPARTURE = 0.03
-# A value this much above one neighbour and below the opposite one lies on the slope of a blunt edge.
-SLOPE = 0.05
-RUN = 3
+# A blunt edge: at least RUN steps from pixel to pixel that go one way, each above this share of the lower value.
+SLOPE, RUN = 0.05, 3
 # Code values of 255: a voter this far off in colour counts exp(-1/2).
 COLOUR_SCALE = 12.0
-# The other side must have this many times the votes of the pixel's own, or thin things would be voted down.
-MAJORITY = 2.0
+# What it takes to change sides; docs/fidelity.md. Votes are weighed against the root of their number: by their sum
+# the larger side would win and thin things vanish, by their mean a few stray pixels of the right colour would do.
+MAJORITY, MORE_ALIKE = 2.0, 1.25
 
 GUIDED_RADIUS_PX = 20
 GUIDED_EPSILON = 1e-3
@@ -74,31 +79,52 @@ def refine(distance_m: Floats, image: Pixels, method: Method = "edges") -> Float
 
 
 def snap_edges(distance_m: Floats, image: Pixels) -> Floats:
-    """Distances whose edges stand on the image's, as far as RADIUS_SHARE of the width."""
-    radius = max(1, round(RADIUS_SHARE * distance_m.shape[1]))
-    distance_m = _sharpened(distance_m, -(-radius // 2))
+    """Distances whose edges stand on the image's, if they were off by no more than SHIFT_SHARE of the width."""
+    shift = max(1, round(SHIFT_SHARE * distance_m.shape[1]))
+    result = _sharpened(distance_m, -(-shift // 2))
+    open_ = np.ones(result.shape, np.bool_)
     for _ in range(ROUNDS):
-        distance_m = _vote(distance_m, image, round(REACH * radius))
-    return distance_m
+        before, result = result, _vote(result, image, open_, REACH * shift)
+        changed = (result != before).astype(np.uint8)
+        open_ = cv2.dilate(changed, _square(REACH * shift)) > 0
+    return result
 
 
 def _sharpened(distance_m: Floats, radius: int) -> Floats:
     """Values on the slope of a blunt edge become those of its nearer or its farther end, whichever is closer."""
-    window = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    near, far = cv2.erode(distance_m, window), cv2.dilate(distance_m, window)
+    near, far = cv2.erode(distance_m, _square(radius)), cv2.dilate(distance_m, _square(radius))
     ends = np.where(1.0 / distance_m > 0.5 * (1.0 / near + 1.0 / far), near, far)
     return np.where(_on_slope(1.0 / distance_m), ends, distance_m)
 
 
-def _vote(distance_m: Floats, image: Pixels, radius: int) -> Floats:
-    """One round: each pixel near an edge asks those within `radius` px."""
+def _on_slope(inverse: Floats) -> Mask:
+    """Pixels inside the slope of a blunt edge, along their row or their column."""
+    return _on_row_slope(inverse) | _on_row_slope(inverse.T).T
+
+
+def _on_row_slope(inverse: Floats) -> Mask:
+    steps, lower = np.diff(inverse, axis=1), np.minimum(inverse[:, 1:], inverse[:, :-1])
+    result = np.zeros(inverse.shape, np.bool_)
+    for way in (steps, -steps):
+        steep = np.pad(way > SLOPE * lower, [(0, 0), (1, 1)]).astype(np.uint8)
+        run = cv2.morphologyEx(steep, cv2.MORPH_OPEN, np.ones((1, RUN), np.uint8)) > 0
+        result |= run[:, 1:] & run[:, :-1]
+    return result
+
+
+def _vote(distance_m: Floats, image: Pixels, open_: Mask, radius: int) -> Floats:
+    """One round: each open pixel near an edge asks those within `radius` px."""
     inverse = distance_m[np.isfinite(distance_m)].min() / distance_m
     near_edge, split = _edges(inverse, radius)
+    near_edge &= open_
     ys, xs = np.nonzero(near_edge)
-    votes, voters = _poll(ys * image.shape[1] + xs, inverse, split[near_edge], image, radius)
-    own = (inverse > split)[near_edge].astype(np.intp)
-    pixel = np.arange(len(own))
-    change = votes[1 - own, pixel] > MAJORITY * votes[own, pixel]
+    votes, counts, voters = _poll(ys, xs, inverse, split[near_edge], image, radius)
+    own, pixel = (inverse > split)[near_edge].astype(np.intp), np.arange(len(ys))
+    counts = np.maximum(counts, 1e-6)
+    more = votes / np.sqrt(counts)
+    alike = votes / counts
+    change = more[1 - own, pixel] > MAJORITY * more[own, pixel]
+    change &= alike[1 - own, pixel] > MORE_ALIKE * alike[own, pixel]
     result = distance_m.copy()
     result[ys[change], xs[change]] = distance_m.ravel()[voters[1 - own, pixel][change]]
     return result
@@ -106,61 +132,41 @@ def _vote(distance_m: Floats, image: Pixels, radius: int) -> Floats:
 
 def _edges(inverse: Floats, radius: int) -> tuple[Mask, Floats]:
     """Pixels near a depth edge, and the inverse depth half-way between its two sides."""
-    size = (2 * radius + 1, 2 * radius + 1)
-    mean = cv2.blur(inverse, size, borderType=cv2.BORDER_REFLECT_101)
-    window = np.ones(size, np.uint8)
-    split = 0.5 * (cv2.dilate(inverse, window) + cv2.erode(inverse, window))
-    return np.abs(inverse - mean) > DEPARTURE * mean, split
-
-
-def _on_slope(inverse: Floats) -> Mask:
-    """Pixels within a slope of at least RUN steep steps that all go one way, along a row or a column."""
-    return _on_row_slope(inverse) | _on_row_slope(inverse.T).T
-
-
-def _on_row_slope(inverse: Floats) -> Mask:
-    step = np.diff(inverse, axis=1)
-    level = np.minimum(inverse[:, 1:], inverse[:, :-1])
-    result = np.zeros(inverse.shape, np.uint8)
-    for way in (step, -step):
-        steep = (way > SLOPE * level).astype(np.uint8)
-        runs = cv2.morphologyEx(
-            steep, cv2.MORPH_OPEN, np.ones((1, RUN), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
-        )
-        result[:, 1:-1] |= runs[:, 1:] & runs[:, :-1]
-    return result > 0
+    mean = cv2.blur(inverse, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT_101)
+    split = 0.5 * (cv2.dilate(inverse, _square(radius)) + cv2.erode(inverse, _square(radius)))
+    # The blur's running sums leave something above 0 in the sky.
+    return np.abs(inverse - mean) > DEPARTURE * mean + 1e-6, split
 
 
 def _poll(
-    at: Places, inverse: Floats, split: Floats, image: Pixels, radius: int
-) -> tuple[Floats, Places]:
-    """Votes for the far and the near side, (2, pixels) in that order, and where the best voter of each stands."""
+    ys: Places, xs: Places, inverse: Floats, split: Floats, image: Pixels, radius: int
+) -> tuple[Floats, Floats, Places]:
+    """For the far and the near side of each pixel: its votes, their number weighed by place, its best voter."""
     height, width = inverse.shape
-    ys, xs = np.divmod(at, width)
     colours = [np.ascontiguousarray(image[..., channel]).ravel() for channel in range(3)]
-    own = [colour[at].astype(np.int16) for colour in colours]
-    alike = np.exp(-0.5 * (np.arange(256) / COLOUR_SCALE) ** 2).astype(np.float32)
-    votes, best, count = np.zeros((3, 2, len(at)), np.float32)
-    voters = np.zeros((2, len(at)), np.intp)
+    own = [colour[ys * width + xs].astype(np.int16) for colour in colours]
+    table = np.exp(-0.5 * (np.arange(256) / COLOUR_SCALE) ** 2).astype(np.float32)
+    votes, counts, best = np.zeros((3, 2, len(ys)), np.float32)
+    voters = np.zeros((2, len(ys)), np.intp)
     inverse = inverse.ravel()
     for dy, dx, near in _window(radius):
         there = np.clip(ys + dy, 0, height - 1) * width + np.clip(xs + dx, 0, width - 1)
         differences = [np.abs(mine - colour[there]) for mine, colour in zip(own, colours, strict=True)]
-        weight = near * alike[np.maximum(np.maximum(*differences[:2]), differences[2])]
+        weight = near * table[np.maximum(np.maximum(differences[0], differences[1]), differences[2])]
         front = inverse[there] > split
         for side, mask in enumerate((~front, front)):
-            part = weight * mask
-            votes[side] += part
-            count[side] += near * mask
-            better = part > best[side]
-            np.copyto(best[side], part, where=better)
+            vote = weight * mask
+            votes[side] += vote
+            counts[side] += near * mask
+            better = vote > best[side]
+            np.copyto(best[side], vote, where=better)
             np.copyto(voters[side], there, where=better)
-    return votes / np.maximum(count, 1e-6) ** POWER, voters
+    return votes, counts, voters
 
 
 def _window(radius: int) -> list[tuple[int, int, np.float32]]:
-    """Steps to the voters within `radius` px, and the weights of their places; about 120 voters at most."""
-    stride = -(-radius // 6)
+    """Steps to the voters within `radius` px, and the weights of their places."""
+    stride = -(-(2 * radius + 1) // VOTERS)
     reach = range(-(radius // stride) * stride, radius + 1, stride)
     scale = 0.75 * radius
     return [
@@ -171,11 +177,15 @@ def _window(radius: int) -> list[tuple[int, int, np.float32]]:
     ]
 
 
+def _square(radius: int) -> NDArray[np.uint8]:
+    return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+
+
 def guided_transmission(transmission: Floats, image: Pixels, radius: int, epsilon: float) -> Floats:
     """The guided filter of a transmission map, with the photo's three channels as guide.
 
-    In each window w the result is a_w . I + b_w with the least sum of (a_w . I + b_w - t)^2 + epsilon |a_w|^2;
-    a pixel takes the mean over the windows that hold it (Eq. 19 to 21 of He et al., TPAMI 2013).
+    In each window w the result is a_w . I + b_w with the least mean of (a_w . I + b_w - t)^2, plus epsilon |a_w|^2;
+    a pixel takes the mean over the windows that hold it.
 
     Args:
         transmission: t in [0, 1], (height, width).
