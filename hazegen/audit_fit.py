@@ -138,12 +138,12 @@ def _best_light(values: _Pixels, beta: float, gray: bool) -> tuple[Array, float]
     t = physics.transmission(beta, values.distance)
     y = values.hazy - values.clean * t
     weighted = values.weight * (1.0 - t)
-    yu, uu = (weighted * y).sum(axis=0), (weighted * (1.0 - t)).sum(axis=0)
+    yu, uu = np.einsum("ij,ij->j", weighted, y), (1.0 - t)[:, 0] @ weighted
     if gray:
         yu, uu = np.full(3, yu.sum()), np.full(3, uu.sum())
     light = np.divide(yu, uu, out=np.zeros(3), where=uu > 0)
     explained = light @ yu / 3.0 if gray else light @ yu
-    return light, float((values.weight * y * y).sum() - explained)
+    return light, float(np.einsum("ij,ij,ij", values.weight, y, y) - explained)
 
 
 def _squares(values: _Pixels, beta: float, light: Array) -> float:

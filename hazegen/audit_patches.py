@@ -31,7 +31,7 @@ DEPENDENT = 400.0
 
 @dataclass(frozen=True)
 class _Moments:
-    """Weighted sums over each patch and channel, (patches, 3): of w, w I, w J, w I^2, w I J, w J^2."""
+    """Weighted sums over each patch: of w, w I, w J by channel, (patches, 3), and of w I^2, w I J, w J^2, (patches,)."""
 
     one: Array
     hazy: Array
@@ -91,17 +91,16 @@ def _unclipped(hazy: Array, clean: Array) -> NDArray[np.bool_]:
 
 
 def _moments(hazy: Array, clean: Array, weight: Array) -> _Moments:
-    first, second = (
-        (weight, weight * hazy, weight * clean),
-        (weight * hazy**2, weight * hazy * clean, weight * clean**2),
-    )
-    return _Moments(*(product.sum(axis=1) for product in (*first, *second)))
+    by_channel = [product.sum(axis=1) for product in (weight, weight * hazy, weight * clean)]
+    products = (hazy * hazy, hazy * clean, clean * clean)
+    return _Moments(*by_channel, *(np.einsum("ijk,ijk->i", weight, product) for product in products))
 
 
 def _patch_transmission(m: _Moments, light: Array) -> tuple[Array, Array, Array]:
     """The best t in [0, 1] of each patch for a given A, and sum (J - A)^2 and sum (I - A)(J - A)."""
-    clean = (m.clean_clean - 2.0 * light * m.clean + light**2 * m.one).sum(axis=1)
-    both = (m.hazy_clean - light * (m.hazy + m.clean) + light**2 * m.one).sum(axis=1)
+    own = m.one @ light**2
+    clean = m.clean_clean - 2.0 * (m.clean @ light) + own
+    both = m.hazy_clean - (m.hazy + m.clean) @ light + own
     t = np.divide(both, clean, out=np.ones_like(both), where=clean > 1e-12)
     return np.clip(t, 0.0, 1.0), clean, both
 
@@ -109,7 +108,7 @@ def _patch_transmission(m: _Moments, light: Array) -> tuple[Array, Array, Array]
 def _left(m: _Moments, light: Array) -> Array:
     """Sum of squares that A leaves in each patch when it has its best t."""
     t, clean, both = _patch_transmission(m, light)
-    hazy = (m.hazy_hazy - 2.0 * light * m.hazy + light**2 * m.one).sum(axis=1)
+    hazy = m.hazy_hazy - 2.0 * (m.hazy @ light) + m.one @ light**2
     return np.asarray(hazy - 2.0 * t * both + t**2 * clean)
 
 

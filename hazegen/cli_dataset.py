@@ -1,4 +1,4 @@
-"""The commands on a finished dataset: hazegen verify, preview, publish, pull, card."""
+"""The commands on a finished dataset: hazegen verify, preview, export, publish, pull, card."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,4 +138,32 @@ def run_card(argv: list[str]) -> int:
     print(f"{', '.join(FILES)} in '{namespace.dataset}'; changed in the manifest: {', '.join(changed) or 'nothing'}.")
     for name, text in vars(known.about).items():
         print(f"  {name:<11}{' '.join(text.split()) or f'not stated: pass --{name}'}")
+    return 0
+
+
+def run_export(argv: list[str]) -> int:
+    """hazegen export."""
+    from hazegen.export import ExportOptions, export
+
+    parser = new_parser(
+        "hazegen export",
+        "Writes a dataset as image folders named as RESIDE names them, or as WebDataset tar files.",
+        "  hazegen export dataset --out folders --format folder-its\n"
+        "  hazegen export dataset --out folders --format folder-ots --split train --codec png\n"
+        "  hazegen export dataset --out tars --format webdataset --maps",
+    )
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    parser.add_argument("--out", type=Path, required=True, help="new folder; the same command goes on in it")
+    config.add_options(parser, ExportOptions, "what is written")
+    given = parser.parse_args(argv)
+    done = export(given.dataset, given.out, config.build(ExportOptions, config.given(given, ExportOptions)))
+    if done.finished_before:
+        print(f"Nothing to do: '{done.out}' is finished.")
+    elif done.reused:
+        print(f"{done.reused} of {done.parts} parts were there already.")
+    pairs = sum(counts["pairs"] for counts in done.splits.values())
+    print(f"{pairs} pairs in '{done.out}': {done.files} files, {done.bytes / 1e6:,.0f} MB, {done.seconds:.1f} s.")
+    for split, counts in done.splits.items():
+        print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['pairs']:>9} pairs")
+    print(f"next: '{done.out}/pairs.csv' has the haze of each pair; docs/export.md shows how to read them.")
     return 0

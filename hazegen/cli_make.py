@@ -1,4 +1,4 @@
-"""The commands that make data: hazegen samples, hazegen make."""
+"""The commands that make data: hazegen samples, recipes, make."""
 
 import sys
 from pathlib import Path
@@ -36,6 +36,34 @@ def run_samples(argv: list[str]) -> int:
         f"next: hazegen make --images {given.out}/images --depth {given.out}/depth --camera {given.out}/camera "
         "--out dataset --recipe outdoor-visibility"
     )
+    return 0
+
+
+def run_recipes(argv: list[str]) -> int:
+    """hazegen recipes."""
+    parser = new_parser(
+        "hazegen recipes",
+        "Lists the shipped recipes; shows one procedural scene under each of them.",
+        "  hazegen recipes\n  hazegen recipes --out gallery.jpg\n  hazegen recipes --file dense",
+    )
+    parser.add_argument("--out", type=Path, help="picture to write: one scene, clean and under each recipe")
+    parser.add_argument("--file", metavar="NAME", help="print this recipe's file, to copy and change")
+    given = parser.parse_args(argv)
+    if given.file is not None:
+        print(config.find_config(given.file, "recipes").read_text(encoding="utf-8"), end="")
+        return 0
+    from hazegen import gallery
+
+    print(f"{'recipe':<24}{'d':<10}{'drawn':<38}purpose")
+    for listed in gallery.shipped():
+        recipe = listed.recipe
+        drawn = f"{'beta' if recipe.beta else 'visibility_m'} {recipe.extinction}"
+        length = {"metres": "m", "tenths": "10 m", "max": "share"}[recipe.depth_norm]
+        shown = drawn if len(drawn) < 37 else f"{drawn[:33]}..."
+        print(f"{recipe.name:<24}{recipe.path + ' ' + length:<10} {shown:<37}{listed.purpose}")
+    if given.out is not None:
+        print(f"{gallery.write_gallery(given.out)} recipes in '{given.out}'.")
+    print("next: hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset --recipe NAME --dry-run")
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS
 from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, digest
+from hazegen.recipe import Draw, Recipe
 from hazegen.records import FEATURES
 
 CROISSANT = "croissant.json"
@@ -97,23 +98,41 @@ def describe(known: Manifest) -> str:
     )
 
 
+# Effects of haze and of cameras in it, and the fields of a recipe of which any one brings them in.
+LEFT_OUT: dict[str, tuple[str, ...]] = {
+    "softer shadows": (),
+    "blur by multiple scattering": ("scattering_blur",),
+    "glow around lamps": ("glow",),
+    "noise of a camera in haze": ("shot_noise", "read_noise"),
+    "another file's compression": ("jpeg_quality",),
+}
+
+
+def _is_on(recipe: dict[str, Any], name: str) -> bool:
+    """Whether a field of the resolved recipe is other than its default."""
+    return name in recipe and recipe[name] != Recipe(beta=Draw("values", (1.0,))).as_dict()[name]
+
+
 def limits(known: Manifest) -> list[str]:
     """What the recipe leaves out, a sentence each: what results on this dataset cannot show."""
     recipe = known.recipe
-    told = [
-        "The haze is synthetic and of single scattering alone: no blur and no glow around lamps, no softer shadows, no "
-        "noise or gain of a camera that works in haze.",
-        "Within a picture the air is the same everywhere, and one beta serves all three colours.",
-        "Errors of the depth maps are errors of the haze; pixels without a measured depth were filled from the "
-        "nearest measured one.",
-    ]
+    missing = [text for text, fields in LEFT_OUT.items() if not any(_is_on(recipe, name) for name in fields)]
+    told = [f"The haze is synthetic. Not in it: {', '.join(missing)}."]
+    if not (_is_on(recipe, "noise_contrast") or _is_on(recipe, "height_scale_m")):
+        told.append("Within a picture the air is the same everywhere.")
+    if not _is_on(recipe, "angstrom_exponent"):
+        told.append("One beta serves all three colours.")
+    told.append(
+        "Errors of the depth maps are errors of the haze; pixels without a measured depth were filled "
+        + ("from the nearest measured one." if recipe.get("fill") == "nearest" else "along the edges of the photo.")
+    )
     if recipe.get("path") == "plane":
         told.append("d is depth along the camera's axis, not distance along the ray: too short away from the centre.")
     if recipe.get("depth_norm") == "max":
         told.append("d is a share of each picture's largest depth: beta per metre differs from scene to scene.")
     if known.color_space == "srgb":
         told.append("The equation was applied to sRGB-coded values, as in the published sets; light adds up linearly.")
-    if recipe.get("sky") == "farthest":
+    if recipe.get("sky") == "far":
         told.append("The sky is as far as the farthest surface, where it should be hidden by the haze.")
     if known.codec == "jpeg":
         told.append(f"Both images went through JPEG at quality {known.quality}.")

@@ -27,6 +27,8 @@ CELL_RADIUS = 6
 _WIDEST_BLUR, _WIDEST_GLOW = 0.05, 0.2
 # Standard deviation of the glow for each unit of optical depth, as a share of the image's width.
 _GLOW_WIDTH = 0.03
+# Optical depth beyond which nothing widens any more.
+_DEEPEST = np.float32(1e4)
 # Range of values below the threshold over which a surface becomes a lamp.
 _LAMP_RAMP = 0.05
 
@@ -140,7 +142,8 @@ def _members(optical_depth: Floats, share: float, widest: float) -> list[Floats]
     It rises from 0 to 1 while the pixel's blur widens from the layer before to this one.
     """
     width = optical_depth.shape[1]
-    blur_px = np.asarray(optical_depth, np.float32) * np.float32(share * width)
+    # Not infinite: 0 times the depth of the sky is not a number.
+    blur_px = np.minimum(optical_depth, _DEEPEST).astype(np.float32) * np.float32(share * width)
     members: list[Floats] = []
     narrower, wide = 0.0, CELL_BLUR
     while not members or wide <= widest * width:

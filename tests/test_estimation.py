@@ -188,6 +188,16 @@ def test_maps_do_not_depend_on_batch_and_threads(folder, options, tmp_path, chan
         np.testing.assert_array_equal(np.load(path), np.load(tmp_path / "two" / path.relative_to(tmp_path / "one")))
 
 
+def test_damaged_exif_data_costs_no_photo(folder, options, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = folder / "exif.webp"
+    Image.fromarray(photo(0)).save(path, exif=exif, lossless=True)
+    path.write_bytes(path.read_bytes().replace(b"MM\0*", b"XX\0*"))
+    assert estimate_folder(folder, ["exif.webp"], tmp_path / "cache", options).failed == ()
+    np.testing.assert_allclose(np.load(tmp_path / "cache" / "exif.npy"), mean_code(photo(0)), atol=1e-5)
+
+
 def test_few_photos_wait_for_others_of_their_size(monkeypatch):
     from hazegen.depth import estimation
 

@@ -1,6 +1,7 @@
 """Blur by multiple scattering, and the glow of lamps: what they may and may not do to a picture."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_blur_grows_with_optical_depth_up_to_its_widest(spread):
         for tau in (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, np.inf)
     ]
     assert left[0] == pytest.approx(radiance[:, 20:-20, 20:-20].std(), rel=1e-5)
-    assert all(wide < narrow for narrow, wide in zip(left[:-2], left[1:-1], strict=True))
+    assert all(wide < narrow for narrow, wide in pairwise(left[:-1]))
     assert left[-1] == pytest.approx(left[-2], rel=1e-6)  # the cap: a twentieth of the width
 
 

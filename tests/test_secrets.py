@@ -105,7 +105,8 @@ def write_inputs(root: Path) -> dict[str, Path]:
         folders[kind].mkdir(parents=True)
     for number in range(4):
         rng = np.random.default_rng(number)
-        picture = Image.fromarray(draw_clean(rng, 32, 48))
+        clean = draw_clean(rng, 32, 48)
+        picture = Image.fromarray(clean)
         if number % 2:
             exif = Image.Exif()
             exif[0x013B] = CANARIES["exif"]  # Artist
@@ -116,7 +117,7 @@ def write_inputs(root: Path) -> dict[str, Path]:
             text.add_text("Author", CANARIES["png text"])
             text.add_itxt("Comment", CANARIES["png text"])
             picture.save(folders["photo"] / f"scene_{number}.png", pnginfo=text)
-        (folders["depth"] / f"scene_{number}.png").write_bytes(images.encode(draw_depth(rng, 32, 48), ".png"))
+        (folders["depth"] / f"scene_{number}.png").write_bytes(images.encode(draw_depth(rng, clean), ".png"))
         (folders["camera"] / f"scene_{number}.json").write_bytes((plain.camera / "scene_000.json").read_bytes())
     folders["fit"] = root / "fit.yaml"
     folders["fit"].write_text(

@@ -75,7 +75,7 @@ def align(image: NDArray[np.uint8], depth_m: Floats) -> Alignment | None:
         return None
     scale = max(image.shape[:2]) / WORKING_SIZE
     size = (max(8, round(image.shape[1] / scale)), max(8, round(image.shape[0] / scale)))
-    gray = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(np.float32)
     photo = _spectra(_edges(gray, LARGEST_GRAY_STEP))
     small = cv2.resize(depth_m, size if turns[0] == "same" else size[::-1], interpolation=cv2.INTER_NEAREST)
     logs = np.log(close(np.asarray(small, np.float32)))

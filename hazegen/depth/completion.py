@@ -15,6 +15,7 @@ References:
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -30,11 +31,10 @@ Places = NDArray[np.intp]
 # Code values: docs/fidelity.md has the errors for 2.5 to 10. The floor keeps a closed patch of colour tied to the rest.
 COLOUR_SCALE = 4.0
 FLOOR = 1e-4
-# The solver ends where the residual is this share of its start, or after so many steps: a large hole at the border
-# then keeps something of its start, the nearest measured values, which is what can be said of it.
-TOLERANCE = 1e-3
-STEPS = 20
-SMALLEST = 8
+# The solver starts from the membrane of half the size, and ends where the residual is this share of its start or after
+# so many steps: twice as many change no figure of docs/fidelity.md by a twentieth.
+TOLERANCE, STEPS = 1e-3, 20
+SMALLEST_PX = 8
 
 
 def fill(depth_m: Floats, image: NDArray[np.uint8], method: Method = "guided") -> Floats:
@@ -118,19 +118,19 @@ def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]
 
 def relax(values: Floats, hole: Mask, right: Floats, down: Floats) -> Floats:
     """The membrane through the pixels outside the holes, started from that of half the size."""
-    if min(hole.shape) < SMALLEST:
+    if min(hole.shape) < SMALLEST_PX:
         return _solve(fill_nearest(np.where(hole, np.float32(np.nan), values)), hole, right, down)
     coarse = relax(*_coarser(values, hole, right, down))
     return _solve(np.where(hole, _finer(coarse, hole.shape), values), hole, right, down)
 
 
 def _coarser(values: Floats, hole: Mask, right: Floats, down: Floats) -> tuple[Floats, Mask, Floats, Floats]:
-    """The same problem on blocks of 2 x 2: the mean of the known values of each, the conductance from block to block."""
+    """The same problem on blocks of 2 x 2: means of the known values, conductances from block to block."""
     pad = [(0, size % 2) for size in hole.shape]
     values, right, down = (np.pad(part, pad) for part in (values, right, down))
     known = np.pad(~hole, pad).astype(np.float32)
-    count, total = _blocks(known), _blocks(known * values)
-    mean = total / np.maximum(count, 1.0)
+    count = _blocks(known)
+    mean = _blocks(known * values) / np.maximum(count, np.float32(1.0))
     return mean, count == 0, _joined(right), _joined(down.T).T
 
 
@@ -142,9 +142,9 @@ def _blocks(values: Floats) -> Floats:
 
 def _joined(right: Floats) -> Floats:
     """Conductance from block to block: across the border and half of each block in series, two rows in parallel."""
-    within, border = 1.0 / np.maximum(right[:, ::2], FLOOR), 1.0 / np.maximum(right[:, 1::2], 1e-20)
-    after = np.roll(within, -1, axis=1)
-    row = 1.0 / (border + 0.5 * (within + after))
+    within, border = np.maximum(right[:, ::2], np.float32(FLOOR)), right[:, 1::2]
+    inner = np.float32(0.5) / within
+    row = border / (np.float32(1.0) + border * (inner + np.roll(inner, -1, axis=1)))
     return row[::2] + row[1::2]
 
 
@@ -161,7 +161,8 @@ def _solve(start: Floats, hole: Mask, right: Floats, down: Floats) -> Floats:
     """
     width = hole.shape[1] + 2
     # A frame of one pixel: each pixel of a hole has four neighbours, and those in the frame weigh nothing.
-    values, holes, across, along = (np.pad(part, 1).ravel() for part in (start, hole, right, down))
+    values, across, along = (np.pad(part, 1).ravel() for part in (start, right, down))
+    holes = np.pad(hole, 1).ravel()
     at = np.flatnonzero(holes)
     is_black = (at // width + at % width) % 2 == 0
     black, white = at[is_black], at[~is_black]
@@ -169,32 +170,42 @@ def _solve(start: Floats, hole: Mask, right: Floats, down: Floats) -> Floats:
     total[1:] += across[:-1]
     total[width:] += along[:-width]
     # Scaled to a diagonal of ones. A pixel amid sky is tied to nothing, and keeps its start.
-    scale = np.where(holes, 1.0 / np.sqrt(np.maximum(total, FLOOR)), 0.0).astype(np.float32)
-    known = np.where(holes, np.float32(0.0), values)
-    from_white, load = _equations(black, white, (across, along, scale, known), width)
-    from_black, white_load = _equations(white, black, (across, along, scale, known), width)
-    load += from_white @ white_load
-    solved = conjugate_gradients(lambda x: from_white @ (from_black @ x), load, values[black] / scale[black])
+    scale = np.where(holes, np.maximum(total, np.float32(FLOOR)) ** np.float32(-0.5), np.float32(0.0))
+    grid = _Grid(width, across, along, scale, np.where(holes, np.float32(0.0), values))
+    from_white, load = _equations(black, white, grid)
+    from_black, white_load = _equations(white, black, grid)
+    solved = conjugate_gradients(
+        lambda x: from_white @ (from_black @ x), load + from_white @ white_load, values[black] / scale[black]
+    )
     values[black] = solved * scale[black]
     values[white] = (white_load + from_black @ solved) * scale[white]
     return values.reshape(-1, width)[1:-1, 1:-1]
 
 
-def _equations(
-    at: Places, others: Places, grid: tuple[Floats, Floats, Floats, Floats], width: int
-) -> tuple[Any, Floats]:
+@dataclass(frozen=True)
+class _Grid:
+    """The framed picture in one row: conductances, scales of the unknowns, measured values (0 in the holes)."""
+
+    width: int
+    across: Floats
+    along: Floats
+    scale: Floats
+    known: Floats
+
+
+def _equations(at: Places, others: Places, grid: _Grid) -> tuple[Any, Floats]:
     """How the pixels `at` depend on those at `others`, and what the measured pixels add."""
     from scipy import sparse
 
-    across, along, scale, known = grid
-    neighbours = at[:, None] + np.array([-width, -1, 1, width])
-    weights = np.stack([along[at - width], across[at - 1], across[at], along[at]], axis=1) * scale[at, None]
-    number = np.zeros(scale.shape, np.int32)
+    neighbours = at[:, None] + np.array([-grid.width, -1, 1, grid.width])
+    weights = np.stack([grid.along[at - grid.width], grid.across[at - 1], grid.across[at], grid.along[at]], axis=1)
+    weights *= grid.scale[at, None]
+    number = np.zeros(grid.scale.shape, np.int32)
     number[others] = np.arange(len(others), dtype=np.int32)
     rows = np.arange(0, weights.size + 1, 4, dtype=np.int32)
-    entries = (weights * scale[neighbours]).ravel()
+    entries = (weights * grid.scale[neighbours]).ravel()
     coupling = sparse.csr_array((entries, number[neighbours].ravel(), rows), shape=(len(at), len(others)))
-    return coupling, (weights * known[neighbours]).sum(axis=1)
+    return coupling, (weights * grid.known[neighbours]).sum(axis=1)
 
 
 def conjugate_gradients(couple: Callable[[Floats], Floats], load: Floats, x: Floats) -> Floats:
@@ -208,7 +219,7 @@ def conjugate_gradients(couple: Callable[[Floats], Floats], load: Floats, x: Flo
             break
         change = direction - couple(direction)
         step = square / _dot(direction, change)
-        x = x + np.float32(step) * direction
+        x += np.float32(step) * direction
         residual -= np.float32(step) * change
         square, before = _dot(residual, residual), square
         direction *= np.float32(square / before)

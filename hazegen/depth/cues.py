@@ -28,14 +28,14 @@ def rise(depth_m: Floats) -> float:
     Returns:
         In -1 to 1; NaN where fewer than 100 pixels are measured or all are equal.
     """
-    from scipy.stats import rankdata
-
     small = _shrink(depth_m)
     known = ~np.isnan(small)
     if known.sum() < 100 or np.ptp(small[known]) == 0:
         return float("nan")
     height = -np.broadcast_to(np.arange(small.shape[0])[:, None], small.shape)[known]
-    return float(np.corrcoef(rankdata(small[known]), height)[0, 1])
+    _, place, count = np.unique(small[known], return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - count / 2.0)[place]  # the mean rank of equal depths
+    return float(np.corrcoef(rank, height)[0, 1])
 
 
 def _shrink(depth_m: Floats, size: int = 160) -> Floats:

@@ -5,8 +5,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hazegen.depth import calibration, containers
 from hazegen.depth.conventions import CONVENTIONS, Convention
@@ -16,7 +18,7 @@ from hazegen.depth.readers import LARGER_IS_NEARER
 from hazegen.errors import RefusedError
 from hazegen.pairing import SceneRef
 
-# Widest medians [m] of rooms and of outdoors; between them the spread of depths decides.
+# Usual medians [m] of rooms and of streets; which of them is expected, the spread of depths decides.
 ROOM_M, OUTDOORS_M = 2.5, 12.0
 # From the 5 % to the 95 % quantile: rooms have a ratio of 2 to 5, streets 5 to 50.
 SPREAD_OF_ROOMS = 6.0
@@ -28,7 +30,6 @@ SCANNED = (0.55, 0.98)
 SCATTERED = 0.45
 # Rank correlations with height below this are no evidence.
 CLEAR_RISE = 0.15
-
 
 # Points, and what they are given for.
 Evidence = tuple[float, str]
@@ -82,19 +83,21 @@ def rank(depth: Path, refs: Sequence[SceneRef], pattern: str) -> list[Guess]:
 
 
 def _numbers(paths: Sequence[Path], frames: Sequence[int | None], fmt: DepthFormat) -> Numbers | None:
-    """The numbers of the files, read as the format says; None where that cannot be."""
-    try:
-        maps = [containers.read_values(path, fmt, frame) for path, frame in zip(paths, frames, strict=True)]
-    except RefusedError:
-        return None
-    noise = min(_noise(path) for path in paths) if fmt.packing == "carla" else 0.0
-    return summarize(maps, noise)
+    """The numbers of the files that can be read as the format says; None where none can."""
+    maps, noises = [], []
+    for path, frame in zip(paths, frames, strict=True):
+        try:
+            maps.append(containers.read_values(path, fmt, frame))
+        except (RefusedError, OSError):
+            continue
+        if fmt.packing == "carla":
+            noises.append(_noise(maps[-1]))
+    return summarize(maps, min(noises, default=0.0))
 
 
-def _noise(path: Path) -> float:
-    """Mean step in the lowest byte of a packed picture over that in the highest."""
-    pixels = containers.read_values(path, DepthFormat(packing="carla"))
-    low, high = pixels & 255, pixels >> 16
+def _noise(packed: NDArray[Any]) -> float:
+    """Mean step in the lowest byte of packed numbers over that in the highest."""
+    low, high = packed.astype(np.int64) & 255, packed.astype(np.int64) >> 16
     return float(np.abs(np.diff(low, axis=1)).mean() / max(float(np.abs(np.diff(high, axis=1)).mean()), 1e-6))
 
 

@@ -153,6 +153,12 @@ def _is_short(values: NDArray[Any]) -> bool:
     return values.ndim == 2 and values.dtype in (np.uint8, np.uint16)
 
 
+def _middle(values: NDArray[Any], side: int = 1024) -> NDArray[Any]:
+    """The middle of a large map, which tells as much of neighbours as the whole."""
+    top, left = (max(0, (length - side) // 2) for length in values.shape)
+    return values[top : top + side, left : left + side]
+
+
 def _count_distinct(values: NDArray[Any]) -> int:
     if _is_short(values):
         return int(np.count_nonzero(np.bincount(values.ravel())))

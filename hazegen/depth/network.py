@@ -22,7 +22,8 @@ Three = tuple[float, float, float]
 # A long, narrow photo is enlarged until its short side fits.
 MAX_INPUT_PIXELS = 16_000_000
 
-# Mean and standard deviation of ImageNet, in [0, 1], as Depth Anything V2's dpt.py subtracts and divides.
+# As Depth Anything V2's dpt.py has them. Its metric networks are trained on plane depth: its hypersim.py turns the
+# distances of that set into depth.
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _ANYTHING: dict[str, Any] = {**_IMAGENET, "short_side": 518, "multiple": 14}
 # MiDaS's own export (its tf/make_onnx_model.py) normalises inside the network; exports of its torch.hub model do not,
@@ -237,10 +238,10 @@ def input_size(network: Network, width: int, height: int) -> tuple[int, int]:
 
 
 def prepare(network: Network, photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-    """A photo, uint8 (height, width, 3), as the network takes it: (scale * code - mean) / std, resized."""
+    """A photo, uint8 (height, width, 3), as the network takes it: resized, then (scale * code - mean) / std."""
     handling = network.handling
-    scaled = photo.astype(np.float32) * np.float32(handling.scale)
-    resized = cv2.resize(scaled, size, interpolation=cv2.INTER_CUBIC)  # as the networks' own code does
+    # Cubic, as the networks' own code does; on the codes, where a large photo takes a quarter of the memory.
+    resized = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC).astype(np.float32) * np.float32(handling.scale)
     pixels = (resized - np.asarray(handling.mean, np.float32)) / np.asarray(handling.std, np.float32)
     if handling.channels == "bgr":
         pixels = pixels[..., ::-1]

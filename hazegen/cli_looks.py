@@ -1,0 +1,66 @@
+"""The commands that look at files and change none: hazegen inspect, hazegen audit."""
+
+import json
+from pathlib import Path
+
+from hazegen import config
+from hazegen.depth.options import DepthOptions
+from hazegen.errors import RefusedError
+from hazegen.verbs import new_parser
+
+
+def run_inspect(argv: list[str]) -> int:
+    """hazegen inspect."""
+    from hazegen import inspect_report
+    from hazegen.inspect import InspectOptions, inspect
+    from hazegen.inspect_sheet import write_sheet
+
+    parser = new_parser(
+        "hazegen inspect",
+        "The depth doctor: what depth maps hold, by which convention, and what is wrong with them.",
+        "  hazegen inspect --images photos --depth depth\n"
+        "  hazegen inspect --images photos --depth depth --depth-kind kitti --out sheet.png --json report.json",
+    )
+    config.add_options(parser, InspectOptions, "files")
+    config.add_options(parser, DepthOptions, "depth maps and cameras")
+    parser.add_argument("--out", type=Path, help="contact sheet to write: photo, depth, edges, fog")
+    parser.add_argument("--json", type=Path, help="file to write the whole report to")
+    given = parser.parse_args(argv)
+    report = inspect(config.build(InspectOptions, config.given(given, InspectOptions)))
+    print("\n".join(inspect_report.report_lines(report)))
+    if given.json is not None:
+        _write_json(given.json, inspect_report.as_json(report))
+    if given.out is not None:
+        print(f"{write_sheet(report, given.out)} scenes in '{given.out}'.")
+    impossible = [finding for finding in report.findings if finding.severity == "impossible"]
+    if impossible:
+        raise RefusedError(
+            f"The depth maps cannot be used as they were read. Expected sound maps, received {len(impossible)} findings "
+            f"that rule them out: {', '.join(finding.code for finding in impossible)}. Do what the findings say."
+        )
+    return 0
+
+
+def run_audit(argv: list[str]) -> int:
+    """hazegen audit."""
+    from hazegen import audit_report
+    from hazegen.audit import AuditOptions, audit
+
+    parser = new_parser(
+        "hazegen audit",
+        "Finds out which haze made given pairs, which of them are no pairs, and the recipe of the whole.",
+        "  hazegen audit --hazy hazy --clean clean\n"
+        "  hazegen audit --hazy hazy --clean clean --depth depth --depth-kind nyu-png --csv pairs.csv --recipe found.yaml",
+    )
+    config.add_options(parser, AuditOptions, "pairs")
+    config.add_options(parser, DepthOptions, "depth maps and cameras (with --depth alone)")
+    given = parser.parse_args(argv)
+    options = config.build(AuditOptions, config.given(given, AuditOptions))
+    report = audit(options)
+    print("\n".join(audit_report.report_lines(report)))
+    return audit_report.write_files(report, options)
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
