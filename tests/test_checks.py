@@ -86,7 +86,7 @@ def test_wraps_counts_surfaces_that_run_over():
 
 def test_edges_between_near_and_far_do_not_wrap():
     """Neither a box before a wall nor holes (0) and sky (65535) are surfaces that run over."""
-    depth = np.random.default_rng(0).choice([3000, 30000, 45000, 62000], (40, 50)).astype(np.uint16)
+    depth = np.random.default_rng(0).integers(1, 65535, (40, 50)).astype(np.uint16)
     assert cues.wraps(depth, 65536) == 0.0
     depth = np.random.default_rng(0).choice([0, 65535], (40, 50)).astype(np.uint16)
     assert cues.wraps(depth, 65536) == 0.0
@@ -176,7 +176,7 @@ def test_a_shift_is_where_the_table_has_its_peak(down, right):
 
 
 def test_correlation_is_one_for_equal_edges_and_at_most_one():
-    image, depth = boxes()
+    _, depth = boxes()
     gray = np.repeat(np.rint(depth * 40).astype(np.uint8)[..., None], 3, axis=2)
     aligned = alignment.align(gray, depth)
     assert aligned is not None
@@ -224,6 +224,8 @@ def scenes() -> list[Sample]:
 def changed(sample: Sample, values: np.ndarray, fmt: DepthFormat | None = None) -> Sample:
     """The scene with other numbers in its file."""
     fmt = fmt or sample.fmt
+    if values.ndim == 3:  # the readers refuse these
+        return dataclasses.replace(sample, values=values, depth_m=None, fmt=fmt, problem="not a map of one channel")
     try:
         return dataclasses.replace(sample, values=values, depth_m=to_metres(values, fmt, sample.key), fmt=fmt)
     except RefusedError as error:
@@ -266,7 +268,7 @@ WRONG = {
     "unit": (
         lambda s: changed(s, s.values, dataclasses.replace(s.fmt, unit=s.fmt.unit * 1000)),
         "impossible",
-        r"off by about 1000.*--depth-scale",
+        r"off by about (1000|5000)\..*--depth-scale",
     ),
     "8-bit": (lambda s: changed(s, (s.values >> 8).astype(np.uint8), UNIT), "impossible", r"cut to 8 bits.*0.255 m"),
     "false-color": (lambda s: changed(s, in_colors(s)), "impossible", r"coloured pictures.*Export the raw"),
@@ -367,8 +369,10 @@ def test_relative_depth_has_no_unit_to_be_wrong(scenes):
     assert "unit" not in codes(checks.judge(changed(scene, scene.values, fmt) for scene in scenes))
 
 
-@pytest.mark.parametrize(("median_m", "severity"), [(0.01, "impossible"), (0.29, "unlikely"), (0.31, None), (79.0, None),
-                                                    (81.0, "unlikely"), (2100.0, "impossible")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("median_m", "severity"),
+    [(0.01, "impossible"), (0.29, "unlikely"), (0.31, None), (79.0, None), (81.0, "unlikely"), (2100.0, "impossible")],
+)
 def test_limits_of_the_median(median_m, severity):
     depth = (floor() / np.median(floor()) * median_m).astype(np.float32)
     sample = Sample("a", boxes()[0], depth, depth, DepthFormat())

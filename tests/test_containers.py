@@ -271,8 +271,19 @@ def test_channel_of_the_last_axis(tmp_path):
             read(write(tmp_path / "a.npy", array), channel=2)
 
 
+def test_channel_of_a_picture(tmp_path):
+    color = np.stack([np.full((8, 8), value, np.uint8) for value in (10, 20, 240)], axis=2)
+    same(read(write(tmp_path / "a.png", color), channel=2), color[..., 2])
+    assert np.ptp(read(write(tmp_path / "a.jpg", color), channel=2).astype(int) - 240) <= 8
+
+
 def test_arrays_of_a_group_have_their_path_as_name(tmp_path):
-    same(read(write_hdf5(tmp_path / "a.h5", {"scene/left/z": MAP, "scene/k": np.ones(9)})), MAP)
+    path = write_hdf5(tmp_path / "a.h5", {"scene/left/z": MAP, "scene/k": np.ones(9), "scene/left/m": MAP[0]})
+    same(read(path), MAP)
+    same(read(path, dataset="scene/left/z"), MAP)
+    for name in ("scene/left", "left/z", "scene/left/z/y", "/scene/left/z", ""):
+        with pytest.raises(RefusedError, match=r"received .*scene/left/z \(3, 4\)"):
+            read(path, dataset=name or "scene//left/z")
 
 
 # --- many frames in one file ---
@@ -588,6 +599,10 @@ def test_file_that_is_no_hdf5_is_refused(tmp_path):
         read(tmp_path / "missing.h5")
 
 
+def test_arrays_behind_matlabs_cells_are_left_out(tmp_path):
+    same(read(write_matlab_73(tmp_path / "a.mat", {"#refs#/a": MAP, "#refs#/b": MAP, "z": MAP})), MAP)
+
+
 def test_group_that_contains_itself_ends(tmp_path):
     with h5py.File(write_hdf5(tmp_path / "a.h5", {"z": MAP}), "a") as file:
         file["again"] = file["/"]
@@ -637,6 +652,17 @@ def test_one_of_several_channels_must_be_named(exr):
         read(exr)
     with pytest.raises(RefusedError, match=r"Expected Z, received first.Z"):
         read(exr, dataset="Z")
+
+
+def test_channels_of_one_name_in_two_parts_bear_the_names_of_the_parts(exr):
+    import OpenEXR
+
+    parts = [OpenEXR.Part({"name": name}, {"Z": MAP + i}, name) for i, name in enumerate(("left", "right"))]
+    with OpenEXR.File(parts) as file:
+        file.write(str(exr))
+    same(read(exr, dataset="right.Z"), MAP + 1)
+    with pytest.raises(RefusedError, match=r"which channel is the depth. .*received left.Z, right.Z"):
+        read(exr)
 
 
 def test_window_that_is_not_the_whole_picture_is_refused(exr):

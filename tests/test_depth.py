@@ -289,6 +289,8 @@ def test_mask_of_another_size_is_refused(read, tmp_path):
         ({"unit": -0.001}, "received -0.001"),
         ({"unit": INF}, "received inf"),
         ({"unit": NAN}, "received nan"),
+        ({"unit": 1e15}, "received 1000000000000000"),
+        ({"focal_px": 1e15}, "'focal_px' of a depth format is out of range"),
         ({"offset": INF}, "'offset' of a depth format is out of range. Expected a finite number, received inf"),
         ({"doffs_px": NAN}, "'doffs_px' of a depth format is out of range"),
         ({"focal_px": 0.0}, "'focal_px' of a depth format is out of range. Expected a finite number above 0"),
@@ -364,6 +366,8 @@ def test_unknown_field_of_a_camera_file_is_refused_with_the_valid_ones():
     [
         ({"unit_m": "0.001"}, "a number for 'unit', received '0.001'"),
         ({"unit_m": [1]}, "a number for 'unit'"),
+        ({"unit_m": 10**400}, "a number for 'unit', received 1000"),
+        ({"no_surface": -(10**400)}, "a number for 'no_surface'"),
         ({"no_surface": "65535"}, "a number for 'no_surface'"),
         ({"offset": True}, "a number for 'offset', received True"),
         ({"offset": None}, "a number for 'offset', received None"),

@@ -102,7 +102,7 @@ MAPS = {
     "rgbd_open3d_formats": Maps("redwood", "depth/*.png", 5, by_pillow, lambda raw: marked(raw, 0.001), (0.9, 1.1),
                                 (2.5, 2.8), (0.12, 0.14)),
     "rgbd_open3d_formats#SUN": Maps("sun-rgbd", "other_formats/SUN_depth.png", 1, by_pillow,
-                                    lambda raw: marked((raw.astype(int) >> 3) | (raw.astype(int) << 13) & 65535, 0.001),
+                                    lambda raw: marked(raw.astype(int) >> 3 | raw.astype(int) << 13 & 65535, 0.001),
                                     (1.0, 1.1), (9, 10), (0.18, 0.19)),
     "rgbd_open3d_formats#TUM": Maps("tum", "other_formats/TUM_depth.png", 1, by_pillow,
                                     lambda raw: marked(raw, 1 / 5000), (1.4, 1.5), (9, 10), (0.19, 0.2)),

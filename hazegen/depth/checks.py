@@ -8,7 +8,7 @@ import numpy as np
 
 from hazegen.depth import pooled
 from hazegen.depth.alignment import same_proportions
-from hazegen.depth.finding import SEVERITIES, Finding
+from hazegen.depth.finding import SEVERITIES, Finding, Severity
 from hazegen.depth.formats import ZERO_IS_A_VALUE
 from hazegen.depth.measures import Measured, Sample, measure
 from hazegen.depth.readers import SMALLEST_REACH_M
@@ -44,14 +44,16 @@ def judge_measured(files: Sequence[Measured]) -> list[Finding]:
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def _by_files(code: str, files: Sequence[Measured], bad: Sequence[Measured], reason: str) -> list[Finding]:
-    """A finding of single files: impossible where most have it, unlikely where some have."""
+def _by_files(
+    code: str, files: Sequence[Measured], bad: Sequence[Measured], reason: str, worst: Severity = "impossible"
+) -> list[Finding]:
+    """A finding of single files: the worst it can be where most have it, unlikely where some have."""
     if not bad:
         return []
     share = len(bad) / len(files)
     names = ", ".join(f"'{file.key}'" for file in bad[:3]) + (", ..." if len(bad) > 3 else "")
     text = f"{len(bad)} of {len(files)} maps {reason} They are {names}."
-    return [Finding(code, "impossible" if share > 0.5 else "unlikely", text, share)]
+    return [Finding(code, worst if share > 0.5 else "unlikely", text, share)]
 
 
 def _unreadable(files: Sequence[Measured]) -> list[Finding]:
@@ -209,7 +211,7 @@ def _zero_holes(files: Sequence[Measured]) -> list[Finding]:
         f"hold zeros that no option declares. Expected depths above 0, received {share:.1%} of pixels at exactly 0, "
         "which are holes, not surfaces. Pass --not-measured 0."
     )
-    return _by_files("zero-holes", files, bad, reason)
+    return _by_files("zero-holes", files, bad, reason, "unlikely")  # the readers take 0 m for a hole anyway
 
 
 def _far_value(files: Sequence[Measured]) -> list[Finding]:

@@ -49,14 +49,14 @@ def read_values(path: Path, fmt: DepthFormat, index: int | None = None) -> Numbe
 
 def count_frames(path: Path, fmt: DepthFormat) -> int:
     """How many frames a file of many holds."""
-    found = _members(path)
+    found = _members(path, fmt.dataset)
     shape = found[_choose(found, fmt, 0, path.name)]
     return shape[-1] if path.suffix.lower() == ".mat" else shape[0]
 
 
 def read_stacked_photo(path: Path, index: int, dataset: str = "images") -> NDArray[np.uint8]:
     """Photo of one frame of a MATLAB file of many: sRGB, uint8 (height, width, 3)."""
-    found = _members(path)
+    found = _members(path, dataset)
     if len(found.get(dataset, ())) != 4 or found[dataset][2] != 3:
         raise RefusedError(
             f"'{path.name}' holds no photos. Expected '{dataset}' of (height, width, 3, frames), received "
@@ -88,26 +88,30 @@ def _read_raster(path: Path, fmt: DepthFormat) -> Numbers:
             f"Depth '{path.name}' is packed into a JPEG. Expected a lossless format, received JPEG, whose losses "
             "change the packed bits. Export it as PNG."
         )
-    return _as_map(pixels, fmt, path.name, JPEG_GREY)
+    return pixels if fmt.channel is not None else _as_map(pixels, fmt, path.name, JPEG_GREY)
 
 
-def _members(path: Path) -> arrays.Shapes:
-    """Names and shapes of the numeric arrays in a file of several."""
+def _members(path: Path, wanted: str | None) -> arrays.Shapes:
+    """Names and shapes of the numeric arrays in a file of several, the wanted one among them."""
     if path.suffix.lower() == ".npz":
         return arrays.list_npz(path)
-    in_matlab_5 = path.suffix.lower() == ".mat" and not hdf5.is_hdf5(path)
-    return matlab.list_arrays(path) if in_matlab_5 else hdf5.list_arrays(path)
+    if _is_matlab_5(path):
+        return matlab.list_arrays(path)
+    return (hdf5.list_arrays(path, wanted) if wanted else {}) or hdf5.list_arrays(path)
+
+
+def _is_matlab_5(path: Path) -> bool:
+    return path.suffix.lower() == ".mat" and not hdf5.is_hdf5(path)
 
 
 def _read_member(path: Path, fmt: DepthFormat, index: int | None) -> Numbers:
-    return _read_array(path, _choose(_members(path), fmt, index, path.name), index)
+    return _read_array(path, _choose(_members(path, fmt.dataset), fmt, index, path.name), index)
 
 
 def _read_array(path: Path, dataset: str, index: int | None) -> Numbers:
     if path.suffix.lower() == ".npz":
         return arrays.frame(arrays.read_npz(path, dataset), index, path.name)
-    in_matlab_5 = path.suffix.lower() == ".mat" and not hdf5.is_hdf5(path)
-    return (matlab if in_matlab_5 else hdf5).read_array(path, dataset, index)
+    return (matlab if _is_matlab_5(path) else hdf5).read_array(path, dataset, index)
 
 
 def _choose(found: arrays.Shapes, fmt: DepthFormat, index: int | None, name: str) -> str:

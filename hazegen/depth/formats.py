@@ -1,7 +1,7 @@
 """What the numbers of a depth file mean."""
 
 import dataclasses
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,6 +12,8 @@ Packing = Literal["none", "rotated", "carla"]
 RELATIVE = ("relative", "relative-inverse")
 # Of these kinds a raw 0 is a value like any other: the nearest, the farthest, or an opaque haze.
 ZERO_IS_A_VALUE = (*RELATIVE, "transmission")
+# Of units and lengths: beyond it their products leave the range of float32.
+LARGEST = 1e15
 TEXTS, WHOLE = ("values", "packing", "dataset"), ("channel",)
 
 
@@ -58,17 +60,17 @@ class DepthFormat:
     def __post_init__(self) -> None:
         _check_choice("values", self.values, get_args(Values))
         _check_choice("packing", self.packing, get_args(Packing))
-        if self.unit is not None and not 0.0 < self.unit < math.inf:
+        if self.unit is not None and not 0.0 < self.unit < LARGEST:
             raise UsageError(
                 "The unit of the depth maps is out of range. Expected metres per unit above 0, received "
                 f"{self.unit}. Correct --depth-scale or the camera file."
             )
         for name in ("offset", "doffs_px"):
-            if not math.isfinite(getattr(self, name)):
+            if not abs(getattr(self, name)) < LARGEST:
                 raise UsageError(_out_of_range(name, "a finite number", getattr(self, name)))
         for name in ("focal_px", "baseline_m", "beta", "near_m", "far_m"):
             value = getattr(self, name)
-            if value is not None and not 0.0 < value < math.inf:
+            if value is not None and not 0.0 < value < LARGEST:
                 raise UsageError(_out_of_range(name, "a finite number above 0", value))
         if self.near_m is not None and self.far_m is not None and not self.near_m < self.far_m:
             raise UsageError(_out_of_range("near_m", f"less than far_m = {self.far_m}", self.near_m))
@@ -169,7 +171,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _number(name: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > sys.float_info.max:
         raise UsageError(_wrong_type(name, "a number", value))
     return value
 

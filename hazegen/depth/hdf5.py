@@ -35,10 +35,15 @@ def is_hdf5(path: Path) -> bool:
     return SIGNATURE in (head[: len(SIGNATURE)], head[MATLAB_BLOCK:])
 
 
-def list_arrays(path: Path) -> Shapes:
-    """Names and shapes of the numeric arrays, in MATLAB's order of axes for a .mat file."""
+def list_arrays(path: Path, only: str | None = None) -> Shapes:
+    """Names and shapes of the numeric arrays, in MATLAB's order of axes for a .mat file.
+
+    Args:
+        path: File.
+        only: The one array that is looked for: some files hold thousands.
+    """
     with _opened(path) as file:
-        found = {name: dataset.shape for name, dataset in _datasets(file, "", 0)}
+        found = {name: dataset.shape for name, dataset in _datasets(file, "", 0, only)}
     return {name: shape[::-1] if _is_matlab(path) else shape for name, shape in found.items()}
 
 
@@ -51,7 +56,7 @@ def read_array(path: Path, dataset: str, index: int | None = None) -> NDArray[An
         RefusedError: Too large, in other files, or behind a filter whose output cannot be bounded.
     """
     with _opened(path) as file:
-        found = dict(_datasets(file, "", 0))[dataset]
+        found = dict(_datasets(file, "", 0, dataset))[dataset]
         frame = () if index is None else (check_index(index, found.shape[0], path.name),)
         check_size(found.shape[len(frame) :], path.name)
         _check_storage(found, frame, path.name)
@@ -87,18 +92,19 @@ def _refused(name: str, received: str) -> RefusedError:
     )
 
 
-def _datasets(group: Any, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Numeric arrays below `group`; links to other places are not followed."""
+def _datasets(group: Any, prefix: str, depth: int, only: str | None) -> Iterator[tuple[str, Any]]:
+    """Numeric arrays below `group`, or the one called `only`; links to other places are not followed."""
     import h5py
 
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+    for name in group if only is None else [only.removeprefix(prefix).split("/")[0]]:
+        # MATLAB keeps the cells of its cell arrays in groups whose names begin with '#'.
+        if name.startswith("#") or not isinstance(group.get(name, getlink=True), h5py.HardLink):
             continue
         item = group[name]
         if isinstance(item, h5py.Dataset) and item.shape is not None and item.dtype.kind in "uif":
             yield prefix + name, item
         elif isinstance(item, h5py.Group) and depth < MAX_DEPTH:
-            yield from _datasets(item, f"{prefix}{name}/", depth + 1)
+            yield from _datasets(item, f"{prefix}{name}/", depth + 1, only)
 
 
 def _check_storage(dataset: Any, frame: tuple[int, ...], name: str) -> None:

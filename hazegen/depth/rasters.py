@@ -110,12 +110,23 @@ def read_exr(path: Path, channel: str | None) -> Raster:
         with OpenEXR.File(str(path), header_only=True) as headers:
             _check_exr_header(headers, path.name)
         with OpenEXR.File(str(path), separate_channels=True) as file:
-            found = {name: one.pixels for part in file.parts for name, one in part.channels.items()}
+            found = _channels(file)
     except (RuntimeError, ValueError, TypeError, OSError, MemoryError) as error:
         raise _no_exr(path.name, str(error)) from None
     if not found:  # the library warns about pixels that it cannot decode, and raises nothing
         raise _no_exr(path.name, "pixels that are cut off or damaged")
     return _choose_channel(found, channel, path.name)
+
+
+def _channels(file: Any) -> dict[str, Raster]:
+    """Pixels of all channels; where two parts have a channel of one name, the part's name stands before it."""
+    parts = [(part.name(), part.channels) for part in file.parts]
+    names = [name for _, channels in parts for name in channels]
+    return {
+        name if names.count(name) == 1 else f"{part}.{name}": channel.pixels
+        for part, channels in parts
+        for name, channel in channels.items()
+    }
 
 
 def _no_exr(name: str, received: str) -> RefusedError:
