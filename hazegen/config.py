@@ -92,7 +92,8 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
         return None
     if Draw in (hint, *typing.get_args(hint)):
         return _convert_draw(name, _words(hint), value)
-    if tuple in map(typing.get_origin, (hint, *typing.get_args(hint))) and isinstance(value, str):
+    kinds = [typing.get_origin(part) for part in (hint, *typing.get_args(hint))]
+    if tuple in kinds and isinstance(value, str):
         value = value.strip(" []").split(",")
     try:
         return TypeAdapter(hint).validate_python(value)

@@ -96,7 +96,7 @@ def _plan_lines(
     yield json.dumps(header, sort_keys=True)
     for plan in plans:
         for scene in plan.scenes:
-            line = {"shard": plan.name, "key": scene.key, "image": scene.image, "depth": scene.depth}
+            line: dict[str, Any] = {"shard": plan.name, "key": scene.key, "image": scene.image, "depth": scene.depth}
             line |= {} if scene.frame is None else {"frame": scene.frame}
             yield json.dumps(line | fingerprint(scene), sort_keys=True)
 

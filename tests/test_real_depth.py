@@ -79,6 +79,10 @@ def marked(raw, unit):
     return np.where(raw == 0, np.nan, raw * unit)
 
 
+def by_rotation(raw):
+    return marked((raw.astype(int) >> 3) | ((raw.astype(int) << 13) & 65535), 0.001)
+
+
 def stereo(focal_px, baseline_m, doffs_px=0.0):
     return lambda raw: np.where(np.isinf(raw), np.nan, focal_px * baseline_m / (raw + doffs_px))
 
@@ -101,8 +105,7 @@ MAPS = {
                               (2.5, 4.3)),
     "rgbd_open3d_formats": Maps("redwood", "depth/*.png", 5, by_pillow, lambda raw: marked(raw, 0.001), (0.9, 1.1),
                                 (2.5, 2.8), (0.12, 0.14)),
-    "rgbd_open3d_formats#SUN": Maps("sun-rgbd", "other_formats/SUN_depth.png", 1, by_pillow,
-                                    lambda raw: marked(raw.astype(int) >> 3 | raw.astype(int) << 13 & 65535, 0.001),
+    "rgbd_open3d_formats#SUN": Maps("sun-rgbd", "other_formats/SUN_depth.png", 1, by_pillow, by_rotation,
                                     (1.0, 1.1), (9, 10), (0.18, 0.19)),
     "rgbd_open3d_formats#TUM": Maps("tum", "other_formats/TUM_depth.png", 1, by_pillow,
                                     lambda raw: marked(raw, 1 / 5000), (1.4, 1.5), (9, 10), (0.19, 0.2)),

@@ -1,7 +1,6 @@
 """What the numbers of a depth file mean."""
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -171,7 +170,8 @@ def _text(name: str, value: Any) -> str:
 
 
 def _number(name: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > sys.float_info.max:
+    too_large = isinstance(value, int) and abs(value) > LARGEST  # JSON's whole numbers have no end
+    if isinstance(value, bool) or not isinstance(value, int | float) or too_large:
         raise UsageError(_wrong_type(name, "a number", value))
     return value
 

@@ -98,7 +98,7 @@ def read_exr(path: Path, channel: str | None) -> Raster:
             red, green and blue are equal.
     """
     try:
-        import OpenEXR
+        import OpenEXR  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise RefusedError(
             f"Depth '{path.name}' is an OpenEXR file. Expected the package that reads it, received none (OpenCV 5 "

@@ -32,7 +32,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
-# By this share of the width an edge may be off: 6 px of 640. Among voters within REACH times that, most are placed right.
+# By this share of the width an edge may be off: 6 px of 640. Of the voters within REACH times that most stand right.
 SHIFT_SHARE = 0.01
 REACH = 2
 # Of a larger window as many voters are asked as one of 13 x 13 has.
