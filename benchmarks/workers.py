@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
 
-from hazegen import build, config, engine, planning, shards
+from hazegen import build, config, engine, make_options, planning, shards
 from hazegen.recipe import Recipe
 from hazegen.samples import make_samples
 
@@ -56,7 +56,7 @@ def plan(folder: Path, given: argparse.Namespace) -> list[build.ShardTask]:
     if given.images is None:
         make_samples(made, given.scenes, 0)
     recipe = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
-    options = planning.MakeOptions(
+    options = make_options.MakeOptions(
         images=given.images or made / "images",
         depth=given.depth or made / "depth",
         out=folder / "out",

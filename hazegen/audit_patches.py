@@ -31,7 +31,7 @@ DEPENDENT = 400.0
 
 @dataclass(frozen=True)
 class _Moments:
-    """Weighted sums over each patch: of w, w I, w J by channel, (patches, 3), and of w I^2, w I J, w J^2, (patches,)."""
+    """Weighted sums over each patch: of w, w I, w J by channel (patches, 3), of w I^2, w I J, w J^2 (patches,)."""
 
     one: Array
     hazy: Array

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import color, engine, images, light, records, render, sampling, scenes, shards
-from hazegen.recipe import Recipe
 from hazegen.pairing import SceneRef
+from hazegen.recipe import Recipe
 from hazegen.scenes import Reading, Scene
 from hazegen.shards import ShardPlan
 

@@ -58,7 +58,8 @@ def run_audit(argv: list[str]) -> int:
     options = config.build(AuditOptions, config.given(given, AuditOptions))
     report = audit(options)
     print("\n".join(audit_report.report_lines(report)))
-    return audit_report.write_files(report, options)
+    audit_report.write(report, options)
+    return 0
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -12,7 +12,7 @@ from hazegen.verbs import new_parser
 
 if TYPE_CHECKING:
     from hazegen.depth.network import ModelOptions
-    from hazegen.planning import MakeOptions
+    from hazegen.make_options import MakeOptions
 
 
 def run_samples(argv: list[str]) -> int:
@@ -73,7 +73,7 @@ def run_make(argv: list[str]) -> int:
     from hazegen.cli_dataset import publish_folder
     from hazegen.depth.network import ModelOptions
     from hazegen.depth.options import DepthOptions
-    from hazegen.planning import MakeOptions
+    from hazegen.make_options import MakeOptions
 
     parser = new_parser(
         "hazegen make",
@@ -157,9 +157,7 @@ def _dry_run(options: "MakeOptions", recipe: Recipe, model: "ModelOptions | None
     return 3 if refused + len(told.probe_rejected) > options.max_rejected * told.found else 0
 
 
-def _make_for_real(
-    options: "MakeOptions", recipe: Recipe, about: dict[str, str], model: "ModelOptions | None"
-) -> int:
+def _make_for_real(options: "MakeOptions", recipe: Recipe, about: dict[str, str], model: "ModelOptions | None") -> int:
     from hazegen.make import make
 
     made = make(options, recipe, about, model, _warn)

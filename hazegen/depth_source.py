@@ -14,7 +14,7 @@ from hazegen.build import ShardTask
 from hazegen.depth import checks, estimation, network
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
-from hazegen.planning import MakeOptions
+from hazegen.make_options import MakeOptions
 
 # Scenes that are looked at before a run: enough to judge mirrored and shifted maps, and read in seconds.
 LOOKED_AT = 12

@@ -12,7 +12,7 @@ from hazegen import build, depth_source, engine, planning, scenes
 from hazegen.depth import estimation
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
-from hazegen.planning import MakeOptions
+from hazegen.make_options import MakeOptions
 from hazegen.recipe import Recipe
 
 PROBED = 3

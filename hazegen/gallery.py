@@ -35,7 +35,9 @@ class Listed:
 def shipped() -> list[Listed]:
     """The shipped recipes in the order of their names."""
     paths = sorted((config.config_folder() / "recipes").glob("*.yaml"))
-    return [Listed(config.build(Recipe, config.read_config(path, Recipe)), head(path)["Purpose"], path) for path in paths]
+    return [
+        Listed(config.build(Recipe, config.read_config(path, Recipe)), head(path)["Purpose"], path) for path in paths
+    ]
 
 
 def head(path: Path) -> dict[str, str]:
@@ -103,6 +105,9 @@ def sheet(tiles: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     rows = -(-len(tiles) // COLUMNS)
     canvas = np.full((MARGIN + rows * (height + MARGIN), MARGIN + COLUMNS * (width + MARGIN), 3), 255, np.uint8)
     for number, picture in enumerate(tiles):
-        y, x = (MARGIN + place * (size + MARGIN) for place, size in zip(divmod(number, COLUMNS), (height, width), strict=True))
+        y, x = (
+            MARGIN + place * (size + MARGIN)
+            for place, size in zip(divmod(number, COLUMNS), (height, width), strict=True)
+        )
         canvas[y : y + height, x : x + width] = picture
     return canvas

@@ -17,10 +17,11 @@ from hazegen import card, depth_source, engine, shards
 from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS, ShardTask, build_shard, input_row
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
+from hazegen.make_options import MakeOptions
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, About, Manifest, Shard, check_shards, load
-from hazegen.planning import MakeOptions, Plan, deciding, fingerprint, plan, versions
-from hazegen.recipe import Recipe
 from hazegen.pairing import Rejected
+from hazegen.planning import Plan, deciding, fingerprint, plan, versions
+from hazegen.recipe import Recipe
 
 
 @dataclass(frozen=True)

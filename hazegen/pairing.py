@@ -84,7 +84,10 @@ def _why_unpaired(key: str, photo: list[str], map_: list[str]) -> tuple[str, str
         return "no-depth", f"Image '{photo[0]}' has no depth map. Expected a depth file of key '{key}'."
     if not photo:
         return "no-image", f"Depth map '{map_[0]}' has no image. Expected an image of key '{key}'."
-    return "duplicate", f"Key '{key}' names several files: {', '.join(filter(None, photo + map_))}. Expected one of each."
+    return (
+        "duplicate",
+        f"Key '{key}' names several files: {', '.join(filter(None, photo + map_))}. Expected one of each.",
+    )
 
 
 def _by_key(root: Path, pattern: str, suffixes: Collection[str]) -> tuple[dict[str, list[str]], set[str]]:

@@ -2,13 +2,12 @@
 
 import dataclasses
 import hashlib
-import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,113 +16,15 @@ from hazegen import engine, images, pairing, records, sampling, scenes, shards, 
 from hazegen.build import ShardTask
 from hazegen.depth import containers, conventions, estimation
 from hazegen.depth.formats import RELATIVE, check_complete, from_camera_file
-from hazegen.depth.options import DepthOptions
 from hazegen.errors import RefusedError, UsageError
 from hazegen.geometry import focal_px
+from hazegen.make_options import MakeOptions
 from hazegen.pairing import Rejected, SceneRef
 from hazegen.recipe import Recipe
 from hazegen.scenes import Reading
 
 # Mean size of an encoded pixel, for the size of shards alone: JPEG 95 4:4:4 and PNG, both images.
 BYTES_PER_PIXEL = {"jpeg": 0.75, "png": 3.2}
-
-
-@dataclass(frozen=True, kw_only=True)
-class MakeOptions(DepthOptions):
-    """What is made, from what, and how.
-
-    Attributes:
-        images: Folder of clean photos, in any format of OpenCV, sub-folders included.
-        depth: Folder of depth maps, or the one file of a convention that stacks its frames.
-        out: New folder for the dataset. The same command on an unfinished one continues it.
-        transmission: Folder of transmission maps, in place of depth.
-        transmission_beta: Extinction [1/m] that these were made with: d = -ln(t) / beta.
-        depth_model: ONNX file of a network that estimates depth, in place of depth maps (see --model. below).
-        flat_depth: Plane depth [m] of every pixel, in place of depth maps: for photos from straight above.
-        trust_depth: Go on although the depth maps look wrong.
-        variants: Hazy images of each scene [default: the recipe's whole grid, else 10].
-        seed: Decides haze and splits; the same seed, inputs and recipe give the same bytes.
-        codec: How images are stored: jpeg (4:4:4) or png (lossless, 4 to 6 times slower and larger).
-        quality: JPEG quality.
-        maps: Store the transmission of each pair too, as a 16-bit PNG.
-        splits: Shares of the scenes (or groups).
-        group_by: Regular expression whose bracket names a scene's group; a group is never split.
-        split_file: CSV with columns key and split (train, validation, test, or none to leave out).
-        shard_mb: Size that shards are planned for.
-        workers: Threads that work at once [default: all cores].
-        limit: Use only the first scenes, in the order of their keys' hashes.
-        max_rejected: Share of the inputs that may be rejected before the exit status is 3.
-        dry_run: Only count, and estimate size and time.
-    """
-
-    images: Path
-    out: Path
-    depth: Path | None = None
-    transmission: Path | None = None
-    transmission_beta: float | None = None
-    depth_model: Path | None = None
-    flat_depth: float | None = None
-    trust_depth: bool = False
-    variants: int | None = None
-    seed: int = 0
-    codec: Literal["jpeg", "png"] = "jpeg"
-    quality: int = 95
-    maps: bool = False
-    splits: str = "train=0.8,validation=0.1,test=0.1"
-    group_by: str | None = None
-    split_file: Path | None = None
-    shard_mb: float = 64.0
-    workers: int | None = None
-    limit: int | None = None
-    max_rejected: float = 0.0
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        checks = (
-            ("--quality", self.quality, 1 <= self.quality <= 100, "1 to 100"),
-            ("--shard-mb", self.shard_mb, 0 < self.shard_mb < math.inf, "a number above 0"),
-            ("--limit", self.limit, self.limit is None or self.limit >= 1, "at least 1"),
-            ("--flat-depth", self.flat_depth, self.flat_depth is None or 0 < self.flat_depth < math.inf, "metres above 0"),
-            ("--max-rejected", self.max_rejected, 0 <= self.max_rejected <= 1, "a share in [0, 1]"),
-        )
-        for name, value, sound, expected in checks:
-            if not sound:
-                raise UsageError(f"{name} is out of range. Expected {expected}, received {value}. Change {name}.")
-
-        if self.split_file is not None and self.group_by is not None:
-            raise UsageError(
-                "Two ways to split. Expected --split-file or --group-by, received both. Write the groups into the file."
-            )
-        sources: dict[str, object] = {"--depth": self.depth, "--transmission": self.transmission}
-        sources |= {"--depth-model": self.depth_model, "--flat-depth": self.flat_depth}
-        given = [name for name, value in sources.items() if value is not None]
-        if len(given) != 1:
-            raise UsageError(
-                f"Distances have one source. Expected one of {', '.join(sources)}, received {' and '.join(given) or 'none'}"
-                ". Pass one of them."
-            )
-        if (self.transmission is None) != (self.transmission_beta is None):
-            raise UsageError(
-                "Transmission maps and the beta that made them belong together. Expected --transmission and "
-                f"--transmission-beta, received {self.transmission} and {self.transmission_beta}. Pass both: with the "
-                "recipe's beta equal to it, the haze has exactly the maps' transmission."
-            )
-
-    @property
-    def depth_folder(self) -> Path:
-        """Where the maps of a depth network are kept: beside the dataset, as OUT.depth."""
-        return self.out.with_name(f"{self.out.name}.depth")
-
-    def reading(self) -> Reading:
-        """How the files of a scene are read."""
-        told = self.format_fields()
-        depth, convention = self.depth or self.depth_folder, self.depth_kind
-        if self.transmission is not None:
-            depth, convention = self.transmission, "transmission"
-            told |= {"beta": self.transmission_beta}
-        cameras = (self.camera, self.fov_deg)
-        sparse = (self.sparse, self.sparse_scale)
-        return Reading(self.images, depth, *cameras, convention, told, self.fit_depth, *sparse, self.flat_depth)
 
 
 @dataclass(frozen=True)
@@ -152,7 +53,7 @@ def plan(options: MakeOptions, recipe: Recipe, failed: Mapping[str, str] | None 
     engine.check_workers(options.workers if options.workers is not None else 1)
     variants = sampling.count_variants(recipe, options.variants)
     reading = options.reading()
-    _check_convention(options, reading, recipe)
+    _check_convention(reading, recipe)
     found, rejected, others = find_inputs(options, reading, failed or {})
     found = sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.limit]
     total = len(found) + len(rejected)
@@ -197,7 +98,7 @@ def find_photos(options: MakeOptions) -> tuple[list[SceneRef], list[Rejected], i
     return [dataclasses.replace(r, depth=name) for r, name in zip(first, maps, strict=True)], rejected, others
 
 
-def _check_convention(options: MakeOptions, reading: Reading, recipe: Recipe) -> None:
+def _check_convention(reading: Reading, recipe: Recipe) -> None:
     """Refuses, before any file is read, what no file can mend."""
     if reading.fov_deg is not None:
         focal_px(reading.fov_deg, 1)
@@ -275,7 +176,9 @@ def fingerprint(ref: SceneRef, reading: Reading) -> dict[str, Any]:
 def deciding(task: ShardTask) -> dict[str, Any]:
     """What decides the bytes beside inputs and recipe, without the machine's paths."""
     reading = dataclasses.asdict(task.reading)
-    reading = {name: reading[name] for name in ("convention", "depth_format", "fov_deg", "fit_depth", "sparse_scale", "flat_m")}
+    reading = {
+        name: reading[name] for name in ("convention", "depth_format", "fov_deg", "fit_depth", "sparse_scale", "flat_m")
+    }
     reading["camera_files"] = task.reading.camera is not None
     reading["sparse_files"] = task.reading.sparse is not None
     names = ("variants", "seed", "codec", "quality", "maps")

@@ -47,7 +47,9 @@ FEATURES: dict[str, Feature] = {
     "visibility_m": Feature("float", 1, "meteorological optical range, 5 % [m]"),
     "mean_transmission": Feature("float", 1, "mean of t over the picture and its channels"),
     "haze": Feature("text", 1, "the other parameters of the haze, as JSON"),
-    "transmission": Feature("bytes", 1, "t as a 16-bit PNG, 65535 = 1; three channels where the haze has colour", optional=True),
+    "transmission": Feature(
+        "bytes", 1, "t as a 16-bit PNG, 65535 = 1; three channels where the haze has colour", optional=True
+    ),
 }
 
 

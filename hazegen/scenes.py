@@ -285,6 +285,4 @@ def measured_along(fmt: DepthFormat, recipe: Recipe) -> str:
 
 
 def _no_camera(key: str, purpose: str) -> str:
-    return (
-        f"Scene '{key}' needs intrinsics. Expected a camera {purpose}, received none. Pass --fov-deg or --camera."
-    )
+    return f"Scene '{key}' needs intrinsics. Expected a camera {purpose}, received none. Pass --fov-deg or --camera."

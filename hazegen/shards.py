@@ -11,8 +11,8 @@ from typing import Any
 
 from hazegen.errors import RefusedError
 from hazegen.manifest import MANIFEST, PLAN, Shard
-from hazegen.records import frame, hash_order
 from hazegen.pairing import SceneRef
+from hazegen.records import frame, hash_order
 
 # Results of finished shards lie here until the manifest is written.
 WORK = ".work"

@@ -17,7 +17,7 @@ from wandb_server import Server
 
 from hazegen import config, images
 from hazegen.make import make
-from hazegen.planning import MakeOptions
+from hazegen.make_options import MakeOptions
 from hazegen.recipe import Recipe
 
 # Derandomised: the same examples on every machine. No deadline: the machines are shared.
@@ -133,7 +133,9 @@ def make_options() -> Callable[..., MakeOptions]:
     """make_options(photos, out, variants=2, ...): options for `make` in this process."""
 
     def build(photos: Photos, out: Path, **changes: Any) -> MakeOptions:
-        options = MakeOptions(images=photos.images, depth=photos.depth, out=out, depth_scale=UNIT_M, workers=1, variants=2)
+        options = MakeOptions(
+            images=photos.images, depth=photos.depth, out=out, depth_scale=UNIT_M, workers=1, variants=2
+        )
         return dataclasses.replace(options, **changes)
 
     return build

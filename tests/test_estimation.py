@@ -158,6 +158,17 @@ def test_channels_may_stand_last_and_the_output_may_have_three_axes(folder, tmp_
     np.testing.assert_allclose(np.load(tmp_path / "cache" / "a.npy"), mean_code(photo(0)), atol=1e-5)
 
 
+def test_output_of_one_picture_may_have_two_axes(folder, tmp_path):
+    axes = onnx.numpy_helper.from_array(np.array([0, 1], np.int64), "axes")
+    mix = tensor("mix", np.ones((1, 3, 1, 1)))
+    nodes = [helper.make_node("Conv", ["x", "mix"], ["one"]), helper.make_node("Squeeze", ["one", "axes"], ["depth"])]
+    inputs, outputs = [("x", FLOAT, (1, 3, "h", "w"))], [("depth", FLOAT, ("h", "w"))]
+    net = save_net(tmp_path / "net.onnx", nodes, inputs, outputs, [mix, axes])
+    told = ModelOptions(net, values="inverse", short_side=SIDE)
+    assert estimate_folder(folder, NAMES, tmp_path / "cache", told).done == 3
+    np.testing.assert_allclose(np.load(tmp_path / "cache" / "a.npy"), mean_code(photo(0)), atol=1e-5)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_network_sees_photos_upright_and_maps_lie_as_the_files(folder, tmp_path, orientation):
     exif = Image.Exif()

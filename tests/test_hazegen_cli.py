@@ -14,10 +14,10 @@ import pytest
 import aodnet.cli
 import hazegen.cli
 from hazegen import images, make, manifest, verbs
-from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
-from hazegen.manifest import About
-from hazegen.planning import MakeOptions
 from hazegen.depth.network import ModelOptions
+from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
+from hazegen.make_options import MakeOptions
+from hazegen.manifest import About
 from hazegen.recipe import Draw, Recipe
 
 COMMANDS = {
@@ -402,7 +402,7 @@ RECIPE_VALUES = {
 }
 # What the recipe needs beside the field that is overridden.
 BESIDE = {"visibility_m": ["--recipe.beta", "null"], "light_channels": ["--recipe.sweep", "random"]}
-BESIDE |= dict.fromkeys(("noise_contrast", "height_scale_m"), ["--recipe.path", "ray"])
+BESIDE |= {name: ["--recipe.path", "ray"] for name in ("noise_contrast", "height_scale_m")}
 OPTION_VALUES = {
     "depth_scale": ("0.5", 0.5),
     "depth_kind": ("kitti", "kitti"),
@@ -527,7 +527,10 @@ def test_options_of_the_depth_network_are_refused_without_one(run):
         (("--depth", "b", "--flat-depth", "5"), "received --depth and --flat-depth. Pass one of them."),
         (("--flat-depth", "0"), "--flat-depth is out of range. Expected metres above 0, received 0"),
         (("--transmission", "t"), "Transmission maps and the beta that made them belong together."),
-        (("--depth", "b", "--transmission-beta", "1"), "Expected --transmission and --transmission-beta, received None"),
+        (
+            ("--depth", "b", "--transmission-beta", "1"),
+            "Expected --transmission and --transmission-beta, received None",
+        ),
     ],
 )
 def test_distances_have_one_source(run, words, message):

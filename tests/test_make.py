@@ -18,7 +18,7 @@ import pytest
 from hazegen import card, color, images, make, manifest, physics, planning, records, shards
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.estimate import estimate
-from hazegen.planning import MakeOptions
+from hazegen.make_options import MakeOptions
 
 SPLITS = "train=0.5,validation=0.25,test=0.25"
 # Six shards of one or two scenes.

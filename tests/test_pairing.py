@@ -38,7 +38,9 @@ def touch(tmp_path):
     ],
 )
 def test_image_and_depth_are_paired_by_key(touch, image, depth, image_pattern, depth_pattern, key):
-    found, rejected, _ = find_scenes(touch("images", image), touch("depth", depth), image_pattern, depth_pattern, SUFFIXES)
+    found, rejected, _ = find_scenes(
+        touch("images", image), touch("depth", depth), image_pattern, depth_pattern, SUFFIXES
+    )
     assert found == [SceneRef(key, image, depth)]
     assert rejected == []
 
@@ -104,7 +106,10 @@ def test_pattern_with_a_slash_is_held_against_the_whole_path(touch):
     images_ = touch("i", "terrace/im0.png", "terrace/im1.png", "a/b/im0.png")
     depth = touch("d", "terrace/disp0GT.pfm", "a/b/disp0GT.pfm")
     assert find_scenes(images_, depth, "{key}/im0", "{key}/disp0GT", SUFFIXES) == (
-        [SceneRef("a/b", "a/b/im0.png", "a/b/disp0GT.pfm"), SceneRef("terrace", "terrace/im0.png", "terrace/disp0GT.pfm")],
+        [
+            SceneRef("a/b", "a/b/im0.png", "a/b/disp0GT.pfm"),
+            SceneRef("terrace", "terrace/im0.png", "terrace/disp0GT.pfm"),
+        ],
         [],
         1,
     )

@@ -25,7 +25,7 @@ import hazegen.cli
 from hazegen import images, manifest, pair_table, preview, publish
 from hazegen.errors import StoreError, UsageError, VerifyError
 from hazegen.make import make
-from hazegen.planning import MakeOptions
+from hazegen.make_options import MakeOptions
 from hazegen.publish import PublishOptions
 from hazegen.tracking import Choice
 
@@ -38,7 +38,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished dataset with maps, to be copied: 5 scenes of 48 x 32, 2 variants each."""
     root = tmp_path_factory.mktemp("publish")
     photos = write_photos(root / "photos", scenes=5, height=32, width=48)
-    options = MakeOptions(images=photos.images, depth=photos.depth, out=root / "pairs", depth_scale=UNIT_M, variants=2, maps=True,
+    folders = {"images": photos.images, "depth": photos.depth, "out": root / "pairs"}
+    options = MakeOptions(**folders, depth_scale=UNIT_M, variants=2, maps=True,
                           splits="train=0.6,validation=0.2,test=0.2", shard_mb=0.02, workers=1)  # fmt: skip
     make(options, shipped_recipe("aod-released"), {"license": "CC-BY-4.0", "source": "https://example.org/photos"})
     return options.out

@@ -23,7 +23,7 @@ import hazegen.cli
 from hazegen import manifest, publish, pull
 from hazegen.errors import RefusedError, StoreError, UsageError, VerifyError
 from hazegen.make import make
-from hazegen.planning import MakeOptions
+from hazegen.make_options import MakeOptions
 from hazegen.publish import PublishOptions
 from hazegen.tracking import Choice
 
@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished dataset of 6 scenes in several shards, to be read only."""
     root = tmp_path_factory.mktemp("pull")
     photos = write_photos(root / "photos", scenes=6, height=32, width=48)
-    options = MakeOptions(images=photos.images, depth=photos.depth, out=root / "pairs", depth_scale=UNIT_M, variants=2, shard_mb=0.003,
+    folders = {"images": photos.images, "depth": photos.depth, "out": root / "pairs"}
+    options = MakeOptions(**folders, depth_scale=UNIT_M, variants=2, shard_mb=0.003,
                           splits="train=0.6,validation=0.2,test=0.2", workers=1)  # fmt: skip
     make(options, shipped_recipe("aod-released"))
     return options.out

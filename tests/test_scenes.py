@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hazegen import geometry, images
-from hazegen.errors import RefusedError, UsageError
-from hazegen.recipe import Draw, Recipe
+from hazegen.errors import RefusedError
 from hazegen.pairing import SceneRef
+from hazegen.recipe import Draw, Recipe
 from hazegen.scenes import Reading, SceneRejected, load, load_camera
 
 PLANE = Recipe(path="plane", beta=Draw("values", (0.1,)))
@@ -165,7 +165,11 @@ def test_scene_that_needs_a_camera_and_has_none_is_rejected(scene):
         ({"camera": CAMERA | {"depth": {"scale": 1}}}, "camera", "unknown fields"),
         ({"camera": CAMERA | {"depth": {"unit_m": 0}}}, "camera", "unit of the depth maps is out of range"),
         ({"camera": CAMERA | {"depth": {"unit_m": "1"}}}, "camera", "received"),
-        ({"camera": CAMERA | {"depth": {"values": "disparity", "focal_px": "9", "baseline_m": 1}}}, "camera", "received"),
+        (
+            {"camera": CAMERA | {"depth": {"values": "disparity", "focal_px": "9", "baseline_m": 1}}},
+            "camera",
+            "received",
+        ),
     ],
 )
 def test_scene_whose_file_cannot_be_used_is_rejected_with_the_reason(scene, options, code, message):

@@ -98,7 +98,7 @@ def to_metres(values: Numbers, fmt: DepthFormat, name: str) -> Floats:
 def _scaled(values: Numbers, fmt: DepthFormat, unit: float) -> Floats:
     # What overflows or is no number is settled by the two masks.
     with np.errstate(invalid="ignore", over="ignore"):
-        return (values.astype(np.float32) - np.float32(fmt.offset)) * np.float32(unit)
+        return (values.astype(np.float32) + np.float32(fmt.offset)) * np.float32(unit)
 
 
 def _unit(values: Numbers, fmt: DepthFormat, name: str) -> float:
