@@ -118,7 +118,10 @@ def as_rgb8(pixels: Pixels, name: str) -> NDArray[np.uint8]:
 
 def orientation(data: bytes) -> int:
     """EXIF orientation, 1 (upright) to 8; 1 where the file says nothing valid."""
-    value = Image.open(io.BytesIO(data)).getexif().get(EXIF_ORIENTATION, 1)
+    try:
+        value = Image.open(io.BytesIO(data)).getexif().get(EXIF_ORIENTATION, 1)
+    except SyntaxError:  # Pillow's word for damaged EXIF data, which no viewer minds
+        return 1
     return value if value in range(1, 9) else 1
 
 

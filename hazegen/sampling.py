@@ -204,10 +204,8 @@ def _number(how: Draw, rng: np.random.Generator) -> float:
 
 
 def _later(how: Draw | None, rng: np.random.Generator) -> Any:
-    """As `_number`, but a single constant leaves the generator as it was, and no draw is no number."""
-    if how is None or len(how.values) == 1:
-        return how.values[0] if how else None
-    return _number(how, rng)
+    """As `_number`, and no number for no draw. A single constant leaves the generator as it was."""
+    return None if how is None else _number(how, rng)
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -233,7 +233,7 @@ def test_recipe_of_a_set_is_found(tmp_path, haze, factor):
     recipe = audit_summary.as_recipe(summary)
     assert recipe.grid_size() == 9
     assert any(line.startswith("Number 1 of the hazy names decides beta: 1: ") for line in summary.evidence)
-    assert any(line.startswith("Number 2 of the hazy names decides A: 1: 0.8") for line in summary.evidence)
+    assert any(line.startswith("Number 2 of the hazy names decides A: 1: ") for line in summary.evidence)
 
 
 def test_coloured_light_is_found(tmp_path):

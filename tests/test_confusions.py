@@ -234,6 +234,24 @@ def test_sound_sets_are_recognised_and_raise_no_alarm(name):
     assert f"--depth-kind {report.guesses[0].name}" in make_command(report)
 
 
+def test_rendered_street_is_recognised_with_its_sky(tmp_path):
+    pytest.importorskip("OpenEXR", reason="the extra exr is not installed")
+    for part, name in (("images", "rgb.png"), ("depth", "depth.exr")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / f"a{Path(name).suffix}").symlink_to(DATA / "rgbd_carla_exr" / name)
+    report = inspect(InspectOptions(images=tmp_path / "images", depth=tmp_path / "depth"))
+    assert report.guesses[0].name == "carla-exr"
+    assert codes(report.findings) == {"sky", "few-files"}
+
+
+def test_disparity_without_a_word_is_found_inverted():
+    folder = DATA / "stereo_skimage_motorcycle"
+    report = inspect(
+        InspectOptions(images=folder, depth=folder, image_pattern="{key}_left", depth_pattern="{key}_disp")
+    )
+    assert {"inverted", "unknown"} <= codes(report.findings)
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "expected"),
     [("SUN", "custom", set()), ("SUN", "nyu-png", {"wrapped"}), ("NYU", "nyu-png", {"byte-order"})],

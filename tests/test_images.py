@@ -162,3 +162,9 @@ def test_only_regular_files_are_read(tmp_path, what):
     path = tmp_path if what == "a folder" else tmp_path / "missing.png"
     with pytest.raises(RefusedError, match=f"is not a file. Expected a picture or an array, received {what}"):
         images.read_picture(path)
+
+
+def test_damaged_exif_data_is_upright():
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "webp", exif=b"Exif\0\0no TIFF header")
+    assert images.orientation(file.getvalue()) == 1

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -107,8 +108,8 @@ def codes(report: Report) -> dict[str, str]:
 
 
 def with_scan_lines(depth_m: Metres) -> np.ndarray:
-    """Every fourth row alone, and nothing of the sky."""
-    values = integers(depth_m, 256)
+    """Every fourth row alone, and nothing beyond 80 m."""
+    values = integers(np.where(depth_m < 80.0, depth_m, np.inf), 256)
     values[np.arange(len(values)) % 4 > 0] = 0
     return values
 
@@ -148,7 +149,7 @@ def test_convention_is_guessed_from_the_numbers(tmp_path, rooms, streets, name):
     names = {
         "hypersim": ("images/{:02d}.tonemap", "depth/{:02d}.depth_meters"),
         "tartanair": ("images/{:02d}", "depth/{:02d}_depth"),
-    }  # noqa: E501
+    }
     options = write(tmp_path, rooms if name in ROOMS else streets, save, SUFFIX.get(name, ".png"), *names.get(name, ()))
     report = inspect(options)
     assert report.guesses[0].name == name, report.guesses
@@ -217,9 +218,11 @@ def test_convention_that_was_named_is_taken_and_doubted(tmp_path, rooms):
 
 
 def test_numbers_that_no_convention_fits_are_told(tmp_path, rooms):
-    options = write(tmp_path, rooms, lambda d: npy((d * 1e7).astype(np.float64)), ".npy")
-    report = inspect(dataclasses.replace(options, depth_kind="custom"))
-    assert set(codes(report)) & {"unknown", "unit"}
+    report = inspect(write(tmp_path, rooms, lambda d: lambda path: cv2.imwrite(str(path), 100.0 / d), ".tif"))
+    assert codes(report)["unknown"] == "unlikely"
+    assert codes(report)["inverted"] in ("unlikely", "impossible")
+    assert report.options.depth_kind == "custom"
+    assert "--depth-kind" not in make_command(report)
 
 
 def test_camera_files_say_what_the_numbers_are(tmp_path):
@@ -396,7 +399,6 @@ def test_the_command_says_what_the_files_lack(tmp_path, rooms):
     disparity = lambda d: png(np.rint(600.0 / d).astype(np.uint8))  # noqa: E731
     assert "--recipe.max-holes 0.65" in command("holes", mostly_holes)
     assert "--fit-depth" in command("small", lambda d: png(np.ascontiguousarray(integers(d, 1000)[::2, ::2])))
-    assert "--not-measured 0" in command("zeros", mostly_holes, depth_scale=0.001, not_measured="65535")[-60:] or True
     told = command("stereo", disparity, depth_kind="middlebury-8bit", image_pattern="{key}", depth_pattern="{key}")
     assert "--depth-kind middlebury-8bit --image-pattern '{key}' --depth-pattern '{key}'" in told
     assert "--depth-values relative-inverse --near 1 --far 10" in told
@@ -406,6 +408,17 @@ def test_the_command_says_what_the_files_lack(tmp_path, rooms):
     told = command("near", ROOMS["midas"], depth_kind="midas", near=2.0, far=30.0)
     assert told.count("--near") == told.count("--far") == 1
     assert "--near 2.0 --far 30.0" in told
+
+
+def test_the_command_declares_zeros_that_are_holes(tmp_path, rooms):
+    def with_hole(depth_m: Metres) -> Callable[[Path], None]:
+        disparity = (1050.0 / depth_m).astype(np.float32)
+        disparity[80:110, 20:140] = 0
+        return pfm(disparity)
+
+    report = inspect(dataclasses.replace(write(tmp_path, rooms, with_hole, ".pfm"), depth_kind="sceneflow"))
+    assert codes(report)["zero-holes"] == "unlikely"
+    assert make_command(report).endswith("--depth-kind sceneflow --not-measured 0")
 
 
 # --- the contact sheet ---
@@ -450,7 +463,7 @@ def test_edges_of_depth_are_drawn_where_depth_steps():
     assert red[10, 9]
     assert red[10, 19]
     assert red[4, 15]
-    assert red.sum() == 2 * 10 + 2 * 10
+    assert red.sum() == 4 * 10 - 1  # a corner steps to the right and downwards
 
 
 def test_fog_hides_what_is_far_and_leaves_a_third_at_the_median():

@@ -18,11 +18,11 @@ COLOURED = dataclasses.replace(PLAIN, beta=(0.04, 0.05, 0.06))
 
 
 def scene(height, width, seed):
-    """Noise with lamps and sky, distances of all sizes, and its camera."""
+    """Noise with lamps, distances of all sizes with sky or (for odd seeds) small ones without, and its camera."""
     rng = np.random.default_rng(seed)
     clean = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    distance_m = np.exp(rng.uniform(-3.0, 7.0, (height, width))).astype(np.float32)
-    distance_m[rng.random((height, width)) < 0.2] = np.inf
+    distance_m = np.exp(rng.uniform(-3.0, 3.0 if seed % 2 else 7.0, (height, width))).astype(np.float32)
+    distance_m[rng.random((height, width)) < (0.0 if seed % 2 else 0.2)] = np.inf
     return clean, distance_m, Camera(width, height, 0.9 * width, 0.9 * width, 0.4 * width, 0.6 * height)
 
 

@@ -170,18 +170,11 @@ def _prepare_all(
 def _read(loaded: Network, path: Path, name: str, target: Path) -> _Photo:
     data = images.read_file(path)
     pixels = images.as_rgb8(images.decode(data, path.name), path.name)
-    orientation = _orientation(data)
+    orientation = images.orientation(data)
     upright = images.upright(pixels, orientation)
     height, width = upright.shape[:2]
     size = network.input_size(loaded, width, height)
     return _Photo(name, target, network.prepare(loaded, upright, size), width, height, orientation)
-
-
-def _orientation(data: bytes) -> int:
-    try:
-        return images.orientation(data)
-    except SyntaxError:  # Pillow's word for damaged EXIF data, which no viewer minds
-        return 1
 
 
 def _batches(photos: Iterator[_Photo], most: int) -> Iterator[list[_Photo]]:

@@ -145,4 +145,4 @@ def _numbers(content: _Content, found: _Variable, order: str) -> NDArray[Any]:
     if size != count * stored.itemsize or begin + size > len(data):
         raise ValueError(f"{size} bytes for {found.shape} numbers")
     values = np.frombuffer(data, stored, count, begin)
-    return values.astype(found.dtype).reshape(found.shape, order="C")
+    return values.astype(found.dtype).reshape(found.shape, order="F")

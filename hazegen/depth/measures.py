@@ -93,7 +93,7 @@ def measure(sample: Sample) -> Measured:
     values, depth_m = sample.values, sample.depth_m
     plain = values.ndim == 2
     known = _known(values, sample.fmt) if plain else np.zeros(0)
-    zeros = values == 0 if plain else np.zeros((1, 1), bool)
+    zeros = values == 0 if plain and values.size else np.zeros((1, 1), bool)
     lowest, median, highest = _three(known)
     low, high = _quantiles(known, 0.01, 0.99)
     finite_m = np.zeros(0) if depth_m is None else depth_m[np.isfinite(depth_m)]
