@@ -145,17 +145,19 @@ def fill_guided(depth_m: Floats, image: NDArray[np.uint8]) -> Floats:
     return completion.fill(depth_m, image, "guided")
 
 
-def fill_plain(depth_m: Floats, image: NDArray[np.uint8]) -> Floats:  # noqa: ARG001
-    """Normalised convolution of inverse depth, blind to the photo: the narrowest Gaussian that reaches a measurement."""
-    known = ~np.isnan(depth_m)
+def fill_plain(depth_m: Floats, image: NDArray[np.uint8]) -> Floats:
+    """Blind to the photo: normalised convolution of inverse depth, each pixel with the narrowest Gaussian that reaches.
+
+    Sky is where the nearest measured pixel is sky.
+    """
+    result = fill_nearest(depth_m, image)
+    known, left = np.isfinite(depth_m), np.isnan(depth_m) & np.isfinite(result)
     inverse = np.where(known, 1.0 / np.where(known, depth_m, 1.0), 0.0).astype(np.float32)
-    weight, result, left = known.astype(np.float32), depth_m.copy(), ~known
     sigma = 2.0
     while left.any():
-        total, mass = (cv2.GaussianBlur(part, (0, 0), sigma) for part in (inverse, weight))
+        total, mass = (cv2.GaussianBlur(part, (0, 0), sigma) for part in (inverse, known.astype(np.float32)))
         reached = left & (mass > 1e-3)
-        with np.errstate(divide="ignore"):
-            result[reached] = mass[reached] / np.maximum(total[reached], 0.0)
+        result[reached] = mass[reached] / total[reached]
         left &= ~reached
         sigma *= 2.0
     return result

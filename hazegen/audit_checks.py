@@ -13,6 +13,7 @@ Floats = NDArray[np.float32]
 # Size at which structure is compared [px]: haze, noise and JPEG change it little there.
 WIDE = 160
 THUMB = (48, 36)
+SMALLEST_PX = 16
 # A shift is looked for in the middle of the picture alone.
 MOST_PX = 1024
 # Least spread of a picture's fine structure, in sRGB-coded values of 1, that can be compared: a third of a code.
@@ -34,7 +35,7 @@ class Match:
 
     Attributes:
         code: '' where they lie on each other, 'mirrored', 'shifted', 'mismatch', or 'constant' where one of
-            them shows nothing that could be compared.
+            them shows nothing that could be compared, or is too small.
         reason: In a sentence; empty without a code.
         similarity: Correlation of their fine structure, 1 for the same; NaN where there is none.
     """
@@ -46,6 +47,8 @@ class Match:
 
 def compare(hazy: Floats, clean: Floats) -> Match:
     """Holds two gray pictures of equal size, sRGB-coded in [0, 1], against each other."""
+    if min(hazy.shape) < SMALLEST_PX:
+        return Match("constant", f"The pictures are too small to be compared: below {SMALLEST_PX} px.", math.nan)
     faint = [name for name, gray in (("hazy", hazy), ("clean", clean)) if _contrast(gray) < FAINTEST]
     if faint:
         what = " and the ".join(faint)

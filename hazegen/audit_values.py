@@ -42,14 +42,16 @@ def cluster(values: Array, near: float) -> list[float] | None:
 
 def find_draw(values: Array, name: str, near: float, *, log: bool) -> tuple[Draw, Confidence, str]:
     """Values that occur again and again, else the range and the law that explains them better."""
-    centres = cluster(np.log(values) if log else values, near)
+    scaled = np.log(values) if log else values
+    centres = cluster(scaled, near)
     if centres is not None:
         numbers = [math.exp(centre) if log else centre for centre in centres]
         rounded = tuple(_rounded(number, near / 2.0 * (number if log else 1.0)) for number in numbers)
         draw = Draw("values", tuple(dict.fromkeys(rounded)))
         found = ", ".join(f"{number:.4g}" for number in numbers)
         sure: Confidence = "high" if values.size >= 3 * len(centres) else "low"
-        return draw, sure, f"{name} takes {len(centres)} values in {values.size} pairs: {found}."
+        others = int((np.abs(scaled[:, None] - centres).min(axis=1) > near).sum())
+        return draw, sure, f"{name} takes {len(centres)} values in {values.size} pairs: {found}; {others} lie elsewhere."
     # A draw of n numbers ends about a n-th of its range before the ends of its law.
     margin = float(np.ptp(values)) / values.size
     low, high = (_rounded(float(end), 2.0 * margin) for end in (values.min(), values.max()))
@@ -63,12 +65,12 @@ def find_draw(values: Array, name: str, near: float, *, log: bool) -> tuple[Draw
 
 
 def _law(values: Array) -> Literal["uniform", "log-uniform"]:
-    """The law that makes the numbers more likely: the log-uniform one has the density 1 / (x ln(high / low))."""
+    """The law that makes the numbers clearly more likely: the log-uniform density is 1 / (x ln(high / low))."""
     low, high = float(values.min()), float(values.max())
     if low <= 0:
         return "uniform"
     gain = values.size * (math.log(high - low) - math.log(math.log(high / low))) - float(np.log(values).sum())
-    return "log-uniform" if gain > 0 else "uniform"
+    return "log-uniform" if gain > 3.0 else "uniform"  # 20 times as likely: the uniform law is the usual one
 
 
 def _rounded(value: float, tolerance: float) -> float:

@@ -7,7 +7,8 @@ World axes, in metres: x to the right, y up, z level and ahead; the origin lies 
 the camera. Densities are relative: 1 is the haze that beta is given for.
 
 References:
-    The spectrum of the noise is von Karman's of turbulence, energy k^-11/3 beyond the outer scale.
+    The noise has von Karman's spectrum of turbulence: density proportional to (k^2 + k0^2)^-11/6 in
+    space, k0 the outer scale (from memory, unconfirmed).
 """
 
 import math
@@ -51,7 +52,7 @@ def path_length(distance_m: NDArray[np.float32], haze: HazeParams, camera: Camer
     """
     if not haze.needs_camera:
         return distance_m
-    camera = known(camera)
+    camera = known(camera, distance_m)
     distance: Floats = distance_m.astype(np.float64)
     slope = slopes(camera, haze, 0, camera.height)
     if not haze.noise_contrast:
@@ -65,13 +66,14 @@ def path_length(distance_m: NDArray[np.float32], haze: HazeParams, camera: Camer
     return length + (through_height(distance, slope, haze) - passed)
 
 
-def known(camera: Camera | None) -> Camera:
-    """The camera, which haze that changes in space cannot do without."""
+def known(camera: Camera | None, distance_m: Floats) -> Camera:
+    """The camera of a picture of distances, which haze that changes in space cannot do without."""
     if camera is None:
         raise UsageError(
             "Haze that changes in space needs the direction of each pixel's ray. Expected intrinsics beside "
             "noise_contrast and height_scale_m, received none. Pass --fov-deg or --camera."
         )
+    assert distance_m.shape == (camera.height, camera.width), (distance_m.shape, camera)
     return camera
 
 

@@ -139,6 +139,7 @@ class Recipe:
     fill: Literal["guided", "nearest"] = "guided"
     refine: Literal["none", "edges", "guided"] = "none"
     sky_from_image: bool = False
+    # The wavelengths, and the exponents named above, are from memory, unconfirmed.
     angstrom_exponent: Draw = _ZERO
     wavelengths_nm: tuple[float, float, float] = (610.0, 550.0, 465.0)
     light_color: tuple[float, float, float] = (1.0, 1.0, 1.0)

@@ -53,7 +53,7 @@ def _lengths(distance_m: Floats, haze: HazeParams, camera: Camera | None) -> Flo
     """As fields.path_length."""
     if not haze.needs_camera:
         return distance_m
-    camera = fields.known(camera)
+    camera = fields.known(camera, distance_m)
     length_m = np.empty(distance_m.shape, np.float32)
     shells: list[tuple[np.float32, Floats]] = []
     if haze.noise_contrast:

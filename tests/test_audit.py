@@ -104,8 +104,8 @@ def gray(*values: float) -> list[tuple[float, float, float]]:
 
 
 def run(made: dict[str, Path], depth: bool = True, **more: object) -> Report:
-    given_depth = {"depth": made["depth"], "depth_scale": 0.001} if depth else {}
-    return audit(AuditOptions(hazy=made["hazy"], clean=made["clean"], workers=1, **(given_depth | more)))
+    maps = {"depth": made["depth"], "depth_scale": 0.001} if depth else {}
+    return audit(AuditOptions(hazy=made["hazy"], clean=made["clean"], **({"workers": 1} | maps | more)))
 
 
 def codes(report: Report) -> dict[str, str]:

@@ -19,7 +19,7 @@ from hazegen.depth.conventions import CONVENTIONS, find
 from hazegen.depth.formats import DepthFormat, from_camera_file
 from hazegen.depth.measures import Sample
 
-DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/nonexistent"))
+DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/dev/null"))
 
 pytestmark = pytest.mark.skipif(
     not DATA.is_dir(), reason="HAZEGEN_TEST_DATA does not name a folder with the published data sets"
@@ -99,8 +99,8 @@ MAPS = {
     "stereo_kitti2015": Maps("kitti-disparity", "disp_occ_0/*.png", 1, by_pillow,
                              lambda raw: np.where(raw == 0, np.nan, 389.61 / np.maximum(raw / 256, 1e-9)), (5.9, 6),
                              (79, 81), (0.87, 0.89)),
-    "rgbd_tum_5000": Maps("tum", "*_depth.png", 2, by_pillow, lambda raw: marked(raw, 1 / 5000), (0.9, 1.1), (8.5, 10.6),
-                          (0.32, 0.35)),
+    "rgbd_tum_5000": Maps("tum", "*_depth.png", 2, by_pillow, lambda raw: marked(raw, 1 / 5000), (0.9, 1.1),
+                          (8.5, 10.6), (0.32, 0.35)),
     "rgbd_iclnuim_5000": Maps("icl-nuim", "depth/*.png", 5, by_pillow, lambda raw: marked(raw, 1 / 5000), (0.7, 1.7),
                               (2.5, 4.3)),
     "rgbd_open3d_formats": Maps("redwood", "depth/*.png", 5, by_pillow, lambda raw: marked(raw, 0.001), (0.9, 1.1),

@@ -1,6 +1,7 @@
 """The fast renderer held against the readable one, over random scenes and every field."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hazegen import camera as sensor
-from hazegen import render, synthesis
+from hazegen import render, sampling, synthesis
 from hazegen.errors import UsageError
 from hazegen.geometry import Camera
 from hazegen.sampling import HazeParams
@@ -116,6 +117,17 @@ def test_camera_takes_the_hazy_view_and_nothing_else(renderer, color_space):
     np.testing.assert_array_equal(taken.hazy, sensor.take(view.hazy, dataclasses.replace(haze, **lens)))
     np.testing.assert_array_equal(taken.transmission, view.transmission)
     assert (taken.hazy != view.hazy).mean() > 0.5
+
+
+@settings(max_examples=40, deadline=None)
+@given(hazes, st.integers(0, 2**32))
+def test_a_record_alone_gives_the_same_pixels_again(haze, seed):
+    features = np.array(haze.beta, np.float32).tolist(), np.array(haze.atmospheric_light, np.float32).tolist()
+    fields = json.loads(json.dumps(sampling.as_json_fields(haze)))
+    again = sampling.from_record(haze.variant, *features, fields)
+    clean, distance_m, camera = scene(30, 40, seed)
+    first, second = (render.render(clean, distance_m, drawn, "srgb", camera) for drawn in (haze, again))
+    np.testing.assert_array_equal(first.hazy, second.hazy)
 
 
 def test_pixels_need_not_lie_in_one_piece():

@@ -13,7 +13,7 @@ from hazegen.depth.conventions import find
 from hazegen.depth.scale import apply_scale, fit_scale, to_metres
 from hazegen.errors import RefusedError
 
-DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/nonexistent"))
+DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/dev/null"))
 
 
 def scene(rng, height=40, width=50):

@@ -61,15 +61,19 @@ def _unreadable(files: Sequence[Measured]) -> list[Finding]:
     return _by_files("unreadable", files, bad, f"cannot be used. {bad[0].problem}") if bad else []
 
 
+def _has_bytes(file: Measured) -> bool:
+    return file.dtype == "uint8" and file.distinct > 0 and not file.is_color
+
+
 def _is_cut(file: Measured) -> bool:
     """Whether 8 bits stand where the unit needs 16."""
     lengths = file.fmt.values in ("plane", "ray") and file.fmt.unit is not None
-    return file.dtype == "uint8" and lengths and 255.0 * (file.fmt.unit or 1.0) < SMALLEST_REACH_M
+    return _has_bytes(file) and lengths and 255.0 * (file.fmt.unit or 1.0) < SMALLEST_REACH_M
 
 
 def _eight_bits(files: Sequence[Measured]) -> list[Finding]:
     """16-bit maps that some tool has read, or written, with 8 bits."""
-    bytes_ = [file for file in files if file.dtype == "uint8" and not file.is_color]
+    bytes_ = [file for file in files if _has_bytes(file)]
     if not bytes_:
         return []
     if cut := [file for file in bytes_ if _is_cut(file)]:
@@ -135,7 +139,7 @@ def _constant(files: Sequence[Measured]) -> list[Finding]:
 
 def _sizes(files: Sequence[Measured]) -> list[Finding]:
     """Maps of another size, of other proportions, or with their sides exchanged."""
-    other = [file for file in files if file.shape[:2] != file.image_shape]
+    other = [file for file in files if file.shape[:2] not in ((0, 0), file.image_shape)]
     lying = [file for file in other if not same_proportions(file.image_shape, file.shape[:2])]
     exchanged = [file for file in lying if same_proportions(file.image_shape, file.shape[1::-1])]
     if not other:

@@ -57,7 +57,7 @@ def plane_index(depth_m: Floats) -> tuple[float, int]:
     """
     if np.isfinite(depth_m).sum() < 100:
         return float("nan"), 0
-    small = cv2.GaussianBlur(close(_shrink(depth_m, 320)), (0, 0), 2.0)
+    small = np.asarray(cv2.GaussianBlur(close(_shrink(depth_m, 320)), (0, 0), 2.0), np.float32)
     half = max(4, round(HALF_SEGMENT * max(small.shape)))
     found = np.concatenate([_middles(small, half), _middles(small.T, half)])
     return (float(np.median(found)) if len(found) >= FEWEST_SEGMENTS else float("nan")), len(found)

@@ -65,7 +65,7 @@ def fit_scale(relative: Floats, sparse_m: Floats, inverse: bool) -> tuple[float,
             f"The relative depth does not follow the metric points. Expected a correlation of {LEAST_CORRELATION} "
             f"or more, received {correlation:.2f} at {x.size} points. Check that both belong to one picture."
         )
-    if scale <= -1e9:
+    if scale <= 0:
         raise RefusedError(
             f"The relative depth looks inverted against its points. Expected values that grow with "
             f"{'nearness' if inverse else 'distance'}, received a scale of {scale:.3g}. Try the other kind: "
