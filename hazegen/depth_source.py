@@ -13,7 +13,7 @@ from hazegen import inspect_read, planning
 from hazegen.build import ShardTask
 from hazegen.depth import checks, estimation, network
 from hazegen.depth.network import ModelOptions
-from hazegen.errors import RefusedError
+from hazegen.errors import RefusedError, UsageError
 from hazegen.make_options import MakeOptions
 
 # Scenes that are looked at before a run: enough to judge mirrored and shifted maps, and read in seconds.
@@ -28,15 +28,27 @@ def estimate_depth(options: MakeOptions, model: ModelOptions) -> tuple[MakeOptio
     Returns:
         The options with what the network's numbers mean; and the photos that failed, with the reason.
     """
+    estimated = as_estimated(options, model)
+    planning.check_reading(estimated.reading())  # a network takes hours
     refs, _, _ = planning.find_photos(options)
     with tqdm(total=len(refs), unit="photo", desc="estimating depth", disable=None) as bar:
         names = [ref.image for ref in refs]
         done = estimation.estimate_folder(options.images, names, options.depth_folder, model, bar.update)
-    return as_estimated(options, model), dict(done.failed)
+    return estimated, dict(done.failed)
 
 
 def as_estimated(options: MakeOptions, model: ModelOptions) -> MakeOptions:
-    """The options with what the numbers of the network's maps mean."""
+    """The options with what the numbers of the network's maps mean.
+
+    Raises:
+        UsageError: The options say it too.
+    """
+    if options.depth_values is not None or options.not_measured is not None:
+        raise UsageError(
+            "A depth network's numbers are said by --model.values, and none of them is a hole. Expected neither "
+            f"--depth-values nor --not-measured, received {options.depth_values} and {options.not_measured}. "
+            "Take them out."
+        )
     return dataclasses.replace(options, depth_values=network.handling_of(model).values, not_measured="nan")
 
 
@@ -45,8 +57,10 @@ def model_of(options: MakeOptions) -> dict[str, Any]:
     return dict(json.loads((options.depth_folder / estimation.MARK).read_bytes()))
 
 
-def check_depth(tasks: Sequence[ShardTask], trust: bool, tell: Callable[[str], object]) -> None:
-    """Looks at the first scenes with the eyes of `hazegen inspect`.
+def check_depth(
+    tasks: Sequence[ShardTask], trust: bool, tell: Callable[[str], object], most: int = LOOKED_AT
+) -> None:
+    """Looks at the first scenes, at most so many, with the eyes of `hazegen inspect`.
 
     Raises:
         RefusedError: The maps cannot be what they are said to be, and `trust` is not set.
@@ -54,7 +68,7 @@ def check_depth(tasks: Sequence[ShardTask], trust: bool, tell: Callable[[str], o
     reading = tasks[0].reading
     if reading.flat_m is not None:
         return
-    refs = itertools.islice((ref for task in tasks for ref in task.plan.scenes), LOOKED_AT)
+    refs = itertools.islice((ref for task in tasks for ref in task.plan.scenes), most)
     found = checks.judge(inspect_read.read_samples(refs, reading))
     found = [finding for finding in found if finding.code not in REJECTED_ANYWAY]
     impossible = [finding for finding in found if finding.severity == "impossible"]

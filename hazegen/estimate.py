@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,24 +52,27 @@ def estimate(
     """Plans the run and makes the first few scenes in memory.
 
     Args:
-        model, tell: As make has them; a network estimates the depth of these few scenes alone.
+        model, tell: As make has them; a network estimates the depth of these few scenes alone, and only they are
+            looked at.
     """
     if model is None:
         plan = planning.plan(options, recipe)
         depth_source.check_depth(plan.tasks, options.trust_depth, tell)
-        return _estimate(options, recipe, plan)
+        return _estimate(options, recipe, plan, {})
     with tempfile.TemporaryDirectory() as folder:
         probing = dataclasses.replace(depth_source.as_estimated(options, model), out=Path(folder) / "out")
         plan = planning.plan(probing, recipe)
         photos = [ref.image for task in plan.tasks for ref in task.plan.scenes][:PROBED]
         began = time.perf_counter()
-        estimation.estimate_folder(options.images, photos, probing.depth_folder, model)
+        done = estimation.estimate_folder(options.images, photos, probing.depth_folder, model)
         seconds = (time.perf_counter() - began) * plan.found / len(photos)
-        told = _estimate(probing, recipe, plan)
+        depth_source.check_depth(plan.tasks, options.trust_depth, tell, PROBED)
+        told = _estimate(probing, recipe, plan, dict(done.failed))
     return dataclasses.replace(told, seconds=told.seconds + seconds)
 
 
-def _estimate(options: MakeOptions, recipe: Recipe, plan: planning.Plan) -> Estimate:
+def _estimate(options: MakeOptions, recipe: Recipe, plan: planning.Plan, failed: Mapping[str, str]) -> Estimate:
+    """The estimate from the scenes that are probed; `failed`: photos without a map, and why."""
     tasks = plan.tasks
     by_split: Counter[str] = Counter()
     for task in tasks:
@@ -78,6 +81,9 @@ def _estimate(options: MakeOptions, recipe: Recipe, plan: planning.Plan) -> Esti
     problems: list[str] = []
     size, began = 0, time.perf_counter()
     for ref in refs:
+        if ref.image in failed:
+            problems.append(failed[ref.image])
+            continue
         try:
             scene = scenes.load(ref, tasks[0].reading, recipe)
         except RefusedError as error:

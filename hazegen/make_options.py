@@ -1,6 +1,8 @@
 """The options of hazegen make."""
 
+import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,6 +10,19 @@ from typing import Literal
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import UsageError
 from hazegen.scenes import Reading
+
+_MAPS_ALONE = ("depth_kind", "focal_px", "baseline_m", "fit_depth", "depth_pattern")
+_RELATIVE_ALONE = ("near", "far", "sparse", "sparse_scale")
+# What has no part in distances of other sources than --depth. Of a network, --model.values says what the numbers are.
+UNUSED: dict[str, tuple[str, ...]] = {
+    "transmission": ("depth_kind", "depth_values", "focal_px", "baseline_m", *_RELATIVE_ALONE),
+    "depth_model": _MAPS_ALONE,
+    "flat_depth": (
+        *_MAPS_ALONE,
+        *_RELATIVE_ALONE,
+        *("depth_values", "depth_scale", "not_measured", "no_surface", "trust_depth"),
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +96,9 @@ class MakeOptions(DepthOptions):
             raise UsageError(
                 "Two ways to split. Expected --split-file or --group-by, received both. Write the groups into the file."
             )
+        self._check_sources()
+
+    def _check_sources(self) -> None:
         sources: dict[str, object] = {"--depth": self.depth, "--transmission": self.transmission}
         sources |= {"--depth-model": self.depth_model, "--flat-depth": self.flat_depth}
         given = [name for name, value in sources.items() if value is not None]
@@ -95,11 +113,19 @@ class MakeOptions(DepthOptions):
                 f"--transmission-beta, received {self.transmission} and {self.transmission_beta}. Pass both: with the "
                 "recipe's beta equal to it, the haze has exactly the maps' transmission."
             )
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        source = given[0][2:].replace("-", "_")
+        if unused := [name for name in UNUSED.get(source, ()) if getattr(self, name) != default[name]]:
+            raise UsageError(
+                f"An option has no part in {given[0]}. Expected only options that it uses, received "
+                f"{', '.join('--' + name.replace('_', '-') for name in unused)}. Take them out."
+            )
 
     @property
     def depth_folder(self) -> Path:
         """Where the maps of a depth network are kept: beside the dataset, as OUT.depth."""
-        return self.out.with_name(f"{self.out.name}.depth")
+        out = Path(os.path.abspath(self.out))  # '.' has no name of its own
+        return out.parent / f"{out.name}.depth"
 
     def reading(self) -> Reading:
         """How the files of a scene are read."""
@@ -109,5 +135,5 @@ class MakeOptions(DepthOptions):
             depth, convention = self.transmission, "transmission"
             told |= {"beta": self.transmission_beta}
         cameras = (self.camera, self.fov_deg)
-        sparse = (self.sparse, self.sparse_scale)
-        return Reading(self.images, depth, *cameras, convention, told, self.fit_depth, *sparse, self.flat_depth)
+        rest = (self.fit_depth, self.sparse, self.sparse_scale, self.flat_depth)
+        return Reading(self.images, depth, *cameras, convention, told, *rest, depth_entries=self.depth is not None)

@@ -60,7 +60,9 @@ def _lengths(distance_m: Floats, haze: HazeParams, camera: Camera | None) -> Flo
         ends = fields.shell_ends(haze).astype(np.float32)
         shells = list(zip(ends, fields.shell_densities(haze, camera), strict=True))
     for rows in _strips(*distance_m.shape):
-        slope = fields.slopes(camera, haze, rows.start, rows.stop).astype(np.float32)
+        slope = distance_m[rows]  # of no account where height is of none
+        if haze.height_scale_m is not None:
+            slope = fields.slopes(camera, haze, rows.start, rows.stop).astype(np.float32)
         length_m[rows] = _lengths_of_rows(distance_m[rows], slope, rows, haze, shells)
     return length_m
 

@@ -45,6 +45,8 @@ class Reading:
         sparse: Folder of sparse metric maps that the scale of relative depth is fitted to.
         sparse_scale: Metres in one unit of these; None as DepthFormat.unit.
         flat_m: Plane depth [m] of every pixel of every photo, where there are no depth maps (`depth` is unused).
+        depth_entries: Whether the `depth` entry of a camera file is about these maps. It is about files, not about
+            flat depth, what a network estimated, or transmissions in place of them.
     """
 
     images: Path
@@ -57,6 +59,7 @@ class Reading:
     sparse: Path | None = None
     sparse_scale: float | None = None
     flat_m: float | None = None
+    depth_entries: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,24 @@ def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
     distance_m = _convert(ref.key, completion.fill(depth_m, clean, recipe.fill), fmt, camera, recipe)
     if recipe.refine != "none":
         distance_m = refinement.refine(distance_m, clean, recipe.refine)
-    largest_m = float(distance_m[np.isfinite(distance_m)].max())
+    largest_m = _largest(ref.key, distance_m)
     if recipe.sky == "far":
         distance_m = np.where(np.isinf(distance_m), np.float32(largest_m), distance_m)
     if recipe.needs_camera and camera is None:
         raise SceneRejected("camera", _no_camera(ref.key, "to place its haze in space"))
     return Scene(ref.key, clean, distance_m, largest_m, holes, unbounded, fmt, camera)
+
+
+def _largest(key: str, distance_m: Floats) -> float:
+    """The largest finite distance [m]."""
+    finite = distance_m[np.isfinite(distance_m)]
+    if not finite.size:
+        raise SceneRejected(
+            "camera",
+            f"The intrinsics of scene '{key}' make every distance infinite. Expected focal lengths of some hundred "
+            "pixels, received others. Correct the camera file.",
+        )
+    return float(finite.max())
 
 
 def _reading(code: str, read: Any) -> Any:
@@ -164,6 +179,28 @@ def _with_suffix(stem: Path, suffixes: Iterable[str]) -> Path | None:
 
 def _fit_to_sparse(ref: SceneRef, reading: Reading, fmt: DepthFormat) -> Floats:
     """Relative depth in metres, by least squares to the scene's sparse metric points."""
+    if fmt.values not in RELATIVE:
+        raise RefusedError(
+            f"The depth of scene '{ref.key}' has a scale of its own. Expected values relative or relative-inverse "
+            f"beside --sparse, received '{fmt.values}'. Correct its camera file, or pass --depth-values."
+        )
+    relative = readers.read_relative(depth_path(ref, reading), fmt, ref.frame)
+    return scale.to_metres(relative, _read_sparse(ref, reading), inverse=fmt.values == "relative-inverse")
+
+
+def _read_sparse(ref: SceneRef, reading: Reading) -> Floats:
+    path, fmt = sparse_path(ref, reading), DepthFormat(unit=reading.sparse_scale)
+    values = containers.read_values(path, fmt)
+    if fmt.unit is None and np.issubdtype(values.dtype, np.integer):
+        raise RefusedError(
+            f"Sparse depth '{path.name}' holds integers of an unknown unit. Expected the metres in one unit, received "
+            f"{values.dtype} with nothing said. Pass --sparse-scale (0.001 for millimetres, 0.00390625 for KITTI)."
+        )
+    return readers.to_metres(values, fmt, path.name)
+
+
+def sparse_path(ref: SceneRef, reading: Reading) -> Path:
+    """The file of a scene's sparse metric points."""
     assert reading.sparse is not None
     found = _with_suffix(reading.sparse / ref.key, containers.SUFFIXES)
     if found is None:
@@ -171,9 +208,7 @@ def _fit_to_sparse(ref: SceneRef, reading: Reading, fmt: DepthFormat) -> Floats:
             f"Scene '{ref.key}' has no sparse depth. Expected one file of its name in '{reading.sparse}', received "
             "none or several. Add it, or pass --near and --far."
         )
-    sparse_m = readers.read_depth(found, DepthFormat(unit=reading.sparse_scale))
-    relative = readers.read_relative(depth_path(ref, reading), fmt, ref.frame)
-    return scale.to_metres(relative, sparse_m, inverse=fmt.values == "relative-inverse")
+    return found
 
 
 def read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tuple[Camera | None, DepthFormat]:
@@ -184,14 +219,15 @@ def read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tup
     if reading.camera is None:
         camera = geometry.camera_from_fov(reading.fov_deg, width, height) if reading.fov_deg else None
         return camera, from_camera_file({}, reading.depth_format, convention.format)
-    path = camera_path(reading.camera, ref)
+    path = reading.camera / f"{ref.key}.json" if reading.camera.is_dir() else reading.camera
     camera, depth_fields = load_camera(path)
     if (camera.width, camera.height) != (width, height):
         raise RefusedError(
             f"The intrinsics of scene '{ref.key}' belong to another size. Expected those of {width} x {height}, "
             f"received {camera.width} x {camera.height}. Scale fx, fy, cx, cy in '{path.name}'."
         )
-    return camera, from_camera_file(depth_fields, reading.depth_format, convention.format)
+    entry = depth_fields if reading.depth_entries else {}
+    return camera, from_camera_file(entry, reading.depth_format, convention.format)
 
 
 def _calibrated(

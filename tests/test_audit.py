@@ -349,15 +349,20 @@ def test_picture_of_an_unknown_scene_has_no_better_partner(broken):
     assert "No other clean picture fits better." in pair.reason
 
 
+def shift_of(reason: str) -> list[float]:
+    """The pixels to the right and down that a sentence names."""
+    assert "px to the right and" in reason
+    assert reason.endswith("px down.")
+    return [float(word) for word in reason.split() if word[0] in "+-"]
+
+
 @pytest.mark.parametrize(("right", "down"), [(7, 0), (0, -7), (-3, 2), (1, 0)])
 def test_shift_is_named_in_pixels(broken, right, down):
     moved = np.roll(hazy_of(broken, "room_0_1_1.png"), (down, right), (0, 1))
     write(broken["hazy"] / "room_0_1_1.png", moved)
     pair = run(broken).pairs[0]
     assert pair.code == "shifted"
-    assert f"shifted by {right:+.0f}" in pair.reason.replace(".0 px", "").replace(".1 px", "") or right == 0
-    found = [float(word) for word in pair.reason.split() if word[0] in "+-"]
-    assert found == pytest.approx([right, down], abs=0.3)
+    assert shift_of(pair.reason) == pytest.approx([right, down], abs=0.3)
     assert not pair.fits
 
 
@@ -402,7 +407,7 @@ def test_crop_beside_the_centre_is_a_shift(broken):
     write(path, images.read_picture(path)[:-20, :-24])
     pair = run(broken).pairs[0]
     assert pair.code == "shifted"
-    assert "+12.0 px to the right and +10.0 px down" in pair.reason
+    assert shift_of(pair.reason) == pytest.approx([12, 10], abs=0.5)
 
 
 def test_depth_map_of_the_crop_alone_is_taken_as_such(broken):
@@ -668,7 +673,8 @@ def test_an_evenly_filled_range_is_no_list_of_values(count):
 
 def test_three_numbers_tell_no_law():
     draw, sure, text = audit_values.find_draw(np.array([0.1, 0.25, 0.4]), "beta", 0.04, log=True)
-    assert (draw.low, draw.high, sure) == (0.1, 0.4, "none") or sure == "none"
+    assert sure == "none"
+    assert (draw.low, draw.high) == pytest.approx((0.1, 0.4), abs=0.2)
     assert "too few to tell values from a law" in text
 
 
@@ -726,7 +732,7 @@ def test_report_is_written_and_read_again(broken, tmp_path):
         {"folder": "clean", "name": "alone.png", "reason": "No hazy picture belongs to it."}
     ]  # fmt: skip
     assert content["pairs"][1]["fits"]["plane/srgb"]["beta"] == pytest.approx(0.2, rel=0.02)
-    rows = list(csv.DictReader(files["csv"].open(newline="")))
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
     assert tuple(rows[0]) == audit_report.COLUMNS
     assert [row["code"] for row in rows] == ["mismatch", "", "", ""]
     assert float(rows[1]["beta"]) == pytest.approx(0.2, rel=0.02)
@@ -737,7 +743,7 @@ def test_report_is_written_and_read_again(broken, tmp_path):
     lines = audit_report.report_lines(report)
     assert any("mismatch" in line and "room_1.png" in line for line in lines)
     assert any("alone.png" in line for line in lines)
-    assert any(line.startswith("  beta ") and "[0.1, 0.2]" in line for line in lines)
+    assert any(line.startswith("  beta ") and str(recipe.beta) in line for line in lines)
 
 
 def test_recipe_file_without_beta_needs_one_beside_it(broken):

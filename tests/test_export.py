@@ -21,7 +21,7 @@ from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.export import ExportOptions, export
 from hazegen.make import make
 
-DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/nonexistent"))
+DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/dev/null"))
 PAGE = Path(__file__).parent.parent / "docs" / "export.md"
 CLEAN_NAME, HAZY_NAME = r"(\d+)\.\w+", r"(\d+)_(\d+)_([\d.]+)\.\w+"
 ITS, OTS, TAR = (ExportOptions(name, workers=1) for name in ("folder-its", "folder-ots", "webdataset"))

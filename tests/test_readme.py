@@ -1,5 +1,6 @@
 """The README's commands and code, run as they are printed."""
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -8,6 +9,9 @@ import pytest
 
 from aodnet import cli as aodnet_cli
 from hazegen import cli as hazegen_cli
+from hazegen import gallery
+from hazegen.depth import conventions
+from hazegen.recipe import Draw, Recipe
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -33,6 +37,7 @@ def test_commands_and_code_work_as_printed(workplace: Path) -> None:
     programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
     listed = commands("Your own photos") + commands("Weights & Biases")
     assert [words[:2] for words in listed] == [
+        ["hazegen", "inspect"],
         ["hazegen", "make"],
         ["hazegen", "make"],
         ["hazegen", "verify"],
@@ -72,8 +77,31 @@ def test_every_recipe_and_document_that_is_named_exists() -> None:
     text = README.read_text()
     for name in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (README.parent / name).exists(), name
-    shipped = {path.stem for path in (README.parent / "configs" / "recipes").glob("*.yaml")}
-    assert set(re.findall(r"^\| `([a-z-]+)`", text.partition("## Recipes")[2], re.MULTILINE)) == shipped
+    recipes = {listed.recipe.name: listed.recipe for listed in gallery.shipped()}
+    named = re.findall(r"^\| `([a-z-]+)`", text.partition("## Recipes")[2], re.MULTILINE)
+    assert len(named) >= 4
+    assert set(named) <= set(recipes)
+    assert f"and {len(recipes) - len(named)} more:" in text
+    assert f"one of {len(conventions.CONVENTIONS) - 1} published conventions" in text.replace("\n  ", " ")
+
+
+def test_page_on_recipes_lists_each_of_them_as_it_is() -> None:
+    page = (README.parent / "docs" / "recipes.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 7]
+    shipped = [listed.recipe for listed in gallery.shipped()]
+    assert rows == [recipe_row(recipe) for recipe in shipped]
+
+
+def recipe_row(recipe: Recipe) -> str:
+    """The row of docs/recipes.md on a recipe."""
+    drawn = f"beta {recipe.beta}" if recipe.beta else f"V {recipe.visibility_m} m"
+    space = {"srgb": "sRGB", "linear": "linear"}[recipe.color_space]
+    unit = {"metres": "m", "tenths": "10 m", "max": "largest"}[recipe.depth_norm]
+    usual = Recipe(beta=Draw("values", (1.0,)))
+    named = {"name", "path", "depth_norm", "color_space", "sweep", "beta", "visibility_m", "atmospheric_light"}
+    others = [field.name for field in dataclasses.fields(recipe) if field.name not in named]
+    more = ", ".join(name for name in others if getattr(recipe, name) != getattr(usual, name))
+    return f"| `{recipe.name}` | {recipe.path}, {unit} | {space} | {drawn} | {recipe.atmospheric_light} | {more or '-'} |"
 
 
 def test_make_targets_that_are_named_exist() -> None:

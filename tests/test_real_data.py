@@ -23,7 +23,7 @@ from hazegen.depth.formats import DepthFormat
 from hazegen.depth.readers import read_depth
 from hazegen.recipe import Recipe
 
-DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/nonexistent"))
+DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/dev/null"))
 
 pytestmark = pytest.mark.skipif(
     not DATA.is_dir(), reason="HAZEGEN_TEST_DATA does not name a folder with the published data sets"

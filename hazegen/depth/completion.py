@@ -34,7 +34,8 @@ COLOUR_SCALE = 4.0
 FLOOR = 1e-4
 # The solver starts from the membrane of half the size, and ends where the residual is this share of its start or after
 # so many steps: twice as many change no figure of docs/fidelity.md by a twentieth.
-TOLERANCE, STEPS = 1e-3, 20
+TOLERANCE, STEPS = 1e-4, 20
+SMALL_STEPS, SMALL_PX = 100, 1_000_000
 SMALLEST_PX = 8
 
 
@@ -215,7 +216,7 @@ def conjugate_gradients(couple: Callable[[Floats], Floats], load: Floats, x: Flo
     direction = residual.copy()
     square = _dot(residual, residual)
     enough = TOLERANCE**2 * square
-    for _ in range(STEPS):
+    for _ in range(max(STEPS, min(SMALL_STEPS, SMALL_PX // max(len(x), 1)))):
         if square <= enough:
             break
         change = direction - couple(direction)

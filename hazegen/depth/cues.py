@@ -18,7 +18,7 @@ FEWEST_SEGMENTS = 50
 SMALLEST_CHANGE, LARGEST_CHANGE = 0.2, 1.2
 
 
-def rise(depth_m: Floats) -> float:
+def rise(depth_m: NDArray[np.floating]) -> float:
     """Rank correlation of depth with height in the picture: above 0 where higher is farther.
 
     Floors and roads come nearer towards the lower edge, and the sky is at the top: the correlation is
@@ -38,7 +38,7 @@ def rise(depth_m: Floats) -> float:
     return float(np.corrcoef(rank, height)[0, 1])
 
 
-def _shrink(depth_m: Floats, size: int = 160) -> Floats:
+def _shrink(depth_m: NDArray[np.floating], size: int = 160) -> NDArray[np.floating]:
     """Every n-th pixel, so that the longer side has about `size`."""
     step = max(1, round(max(depth_m.shape) / size))
     return depth_m[step // 2 :: step, step // 2 :: step]

@@ -49,7 +49,7 @@ def summarize(maps: Sequence[NDArray[Any]], noise: float = 0.0) -> Numbers | Non
             part = values[usable][:: max(1, int(usable.sum()) // 50_000)]
             kept.append(part)
             quantiles.append(np.quantile(part.astype(np.float64), (0.05, 0.5, 0.95)))
-            rises.append(cues.rise(np.where(usable, values, np.nan).astype(np.float32)))
+            rises.append(cues.rise(np.where(usable, values, np.nan)))
             scattered.append(float((~usable[1:] & usable[:-1]).sum() / usable.sum()))
             inside.append(cues.zeros_in_surfaces(values))
     if not quantiles:

@@ -1,5 +1,6 @@
 """How depth maps are to be understood: the options that every command with depth maps shares."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class DepthOptions:
 
 
 def parse_numbers(text: str | None) -> tuple[float, ...] | None:
-    """The numbers of '0,65535'; None where nothing is given.
+    """The numbers of '0,65535' without NaN, which is not measured anyway; None where nothing is given.
 
     Raises:
         UsageError: It is no list of numbers.
@@ -87,9 +88,10 @@ def parse_numbers(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(float(number) for number in text.split(","))
+        numbers = tuple(float(number) for number in text.split(","))
     except ValueError:
         raise UsageError(
             f"--not-measured cannot be read. Expected numbers with commas between, as 0,65535, received '{text}'. "
             "Correct it."
         ) from None
+    return tuple(number for number in numbers if not math.isnan(number))
