@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 WIDE = 160
 THUMB = (48, 36)
 SMALLEST_PX = 16
-# A shift is looked for in the middle of the picture alone.
+# Shifts and blocks are looked for in the middle of the picture alone.
 MOST_PX = 1024
 # Least spread of a picture's fine structure, in sRGB-coded values of 1, that can be compared: a third of a code.
 FAINTEST = 0.3 / 255.0
@@ -126,7 +126,8 @@ def _find_shift(hazy: Floats, clean: Floats) -> tuple[float, float] | None:
 
 
 def _middle(gray: Floats) -> Floats:
-    top, left = (max(0, (size - MOST_PX) // 2) for size in gray.shape)
+    # In steps of a JPEG block, so that blocks begin where they did.
+    top, left = (max(0, (size - MOST_PX) // 16 * 8) for size in gray.shape)
     return gray[top : top + MOST_PX, left : left + MOST_PX]
 
 
@@ -150,8 +151,9 @@ def blockiness(gray: Floats) -> float:
 
     Infinite where there are steps at borders alone; NaN for a picture below 16 px or of one colour.
     """
-    if min(gray.shape) < 16:
+    if min(gray.shape) < SMALLEST_PX:
         return math.nan
+    gray = _middle(gray)
     steps = np.abs(np.diff(gray, axis=1)).mean(axis=0), np.abs(np.diff(gray, axis=0)).mean(axis=1)
     border = np.concatenate([step[7::8] for step in steps]).mean()
     inside = np.concatenate([np.delete(step, np.s_[7::8]) for step in steps]).mean()

@@ -21,7 +21,7 @@ THINNEST, THICKEST, STEPS = 0.003, 12.5, 32
 # One value in so many counts as independent: JPEG blocks and errors of a depth map have no finer grain. Set so
 # that the errors of beta and A, which are known for the released AOD-Net pairs, are within one standard error in
 # 68 % of the files or more.
-DEPENDENT = 64.0
+DEPENDENT = 170.0
 # Two code values: where the equation's own result is nearer than this to 0 or 255, the file may be clipped.
 CLIPPED = 2.0 / 255.0
 # Largest standard errors of a fit that is relied upon: a share of beta, and of A as it is.

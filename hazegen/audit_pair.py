@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hazegen import audit_checks, audit_fit, audit_patches, color, geometry, images, scenes
-from hazegen.audit_fit import Array, ColorSpace, Fit
+from hazegen.audit_fit import ColorSpace, Fit
 from hazegen.audit_pairing import PairRef
 from hazegen.audit_result import Convention, PairAudit, PathKind
 from hazegen.depth import readers
@@ -47,10 +47,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class _Opened:
-    """Two pictures of a pair, sRGB-coded in [0, 1]: hazy, the part of the clean one behind it, and which part."""
+    """Two pictures of a pair: hazy, the part of the clean one behind it, which part, and of what size the whole is.
 
-    hazy: Array
-    clean: Array
+    In 8 bits: as floats they would take eight times the memory, and the fits use some of their pixels alone.
+    """
+
+    hazy: NDArray[np.uint8]
+    clean: NDArray[np.uint8]
     crop: Crop
     whole: tuple[int, int]
 
@@ -79,7 +82,7 @@ def look(ref: PairRef, hazy: Path, reading: Reading, *, with_depth: bool) -> See
     pair, crop = _laid_on(pair, hazy_gray, clean_gray)
     if crop is None or pair.code not in ("", "constant"):
         return Seen(pair, *thumbs)
-    opened = _Opened(hazy_pixels / 255.0, clean_pixels[crop] / 255.0, crop, clean_gray.shape)
+    opened = _Opened(hazy_pixels, clean_pixels[crop], crop, clean_gray.shape)
     return Seen(_fitted(pair, opened, reading, with_depth), *thumbs)
 
 
@@ -120,7 +123,8 @@ def _laid_on(pair: PairAudit, hazy: Floats, clean: Floats) -> tuple[PairAudit, C
 
 def _fitted(pair: PairAudit, opened: _Opened, reading: Reading, with_depth: bool) -> PairAudit:
     """The pair with all its fits, and with the reason where they tell too little."""
-    tried = ((space, audit_patches.fit_patches(opened.hazy, opened.clean, space)) for space in SPACES)
+    hazy, clean = (audit_patches.blocks(pixels) / 255.0 for pixels in (opened.hazy, opened.clean))
+    tried = ((space, audit_patches.fit_patches(hazy, clean, space)) for space in SPACES)
     pair = dataclasses.replace(pair, patches={space: fit for space, fit in tried if fit is not None})
     if not with_depth:
         return _judged(pair, pair.patches.values())
@@ -180,7 +184,7 @@ def _fits(opened: _Opened, distances: dict[PathKind, Floats]) -> Iterator[tuple[
     height, width = opened.hazy.shape[:2]
     step = max(1, round(math.sqrt(height * width / PIXELS)))
     grid = (slice(step // 2, None, step), slice(step // 2, None, step))
-    hazy, clean = opened.hazy[grid].reshape(-1, 3), opened.clean[grid].reshape(-1, 3)
+    hazy, clean = opened.hazy[grid].reshape(-1, 3) / 255.0, opened.clean[grid].reshape(-1, 3) / 255.0
     for path, distance_m in distances.items():
         d = distance_m[grid].ravel().astype(np.float64)
         known = ~np.isnan(d)

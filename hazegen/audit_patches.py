@@ -48,12 +48,11 @@ def fit_patches(hazy: Array, clean: Array, space: ColorSpace) -> Fit | None:
     so the residual is a function of A alone.
 
     Args:
-        hazy, clean: sRGB-coded values in [0, 1], (height, width, 3).
+        hazy, clean: sRGB-coded values in [0, 1] of `blocks`, (patches, 4, 3).
 
     Returns:
         None where no patch is free of clipped values.
     """
-    hazy, clean = _blocks(hazy), _blocks(clean)
     whole = _unclipped(hazy, clean)
     if not whole.any():
         return None
@@ -73,8 +72,8 @@ def fit_patches(hazy: Array, clean: Array, space: ColorSpace) -> Fit | None:
     return Fit(None, math.inf, as_rgb(light), _light_error(moments, light, gray, rmse), gray, rmse, as_rgb(t))
 
 
-def _blocks(picture: Array) -> Array:
-    """Patches of 2 x 2 pixels, spread evenly over the picture: (patches, 4, 3)."""
+def blocks(picture: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Patches of 2 x 2 pixels, spread evenly over a picture (height, width, 3): (patches, 4, 3)."""
     height, width = picture.shape[:2]
     # An even step keeps the patches on the grid of subsampled chroma.
     step = 2 * max(1, round(math.sqrt(height * width / PATCHES) / 2.0))

@@ -3,8 +3,8 @@
 import dataclasses
 import itertools
 import json
+import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -57,9 +57,7 @@ def model_of(options: MakeOptions) -> dict[str, Any]:
     return dict(json.loads((options.depth_folder / estimation.MARK).read_bytes()))
 
 
-def check_depth(
-    tasks: Sequence[ShardTask], trust: bool, tell: Callable[[str], object], most: int = LOOKED_AT
-) -> None:
+def check_depth(tasks: Sequence[ShardTask], trust: bool, tell: Callable[[str], object], most: int = LOOKED_AT) -> None:
     """Looks at the first scenes, at most so many, with the eyes of `hazegen inspect`.
 
     Raises:
@@ -75,14 +73,9 @@ def check_depth(
     if impossible and not trust:
         raise RefusedError(
             f"The depth maps are not what they are said to be: {impossible[0].code}. {impossible[0].reason} "
-            f"'hazegen inspect --images {_shown(reading.images)} --depth {_shown(reading.depth)}' shows them; "
-            "--trust-depth goes on all the same."
+            f'"hazegen inspect --images {shlex.quote(str(reading.images))} --depth {shlex.quote(str(reading.depth))}'
+            '" shows them; --trust-depth goes on all the same.'
         )
     for finding in found:
         if finding.severity != "note":
             tell(f"{finding.code}: {finding.reason}")
-
-
-def _shown(path: Path) -> str:
-    text = str(path)
-    return f"'{text}'" if " " in text else text

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -124,7 +123,7 @@ class MakeOptions(DepthOptions):
     @property
     def depth_folder(self) -> Path:
         """Where the maps of a depth network are kept: beside the dataset, as OUT.depth."""
-        out = Path(os.path.abspath(self.out))  # '.' has no name of its own
+        out = self.out.resolve()  # '.' has no name of its own
         return out.parent / f"{out.name}.depth"
 
     def reading(self) -> Reading:
@@ -134,6 +133,16 @@ class MakeOptions(DepthOptions):
         if self.transmission is not None:
             depth, convention = self.transmission, "transmission"
             told |= {"beta": self.transmission_beta}
-        cameras = (self.camera, self.fov_deg)
-        rest = (self.fit_depth, self.sparse, self.sparse_scale, self.flat_depth)
-        return Reading(self.images, depth, *cameras, convention, told, *rest, depth_entries=self.depth is not None)
+        return Reading(
+            images=self.images,
+            depth=depth,
+            camera=self.camera,
+            fov_deg=self.fov_deg,
+            convention=convention,
+            depth_format=told,
+            fit_depth=self.fit_depth,
+            sparse=self.sparse,
+            sparse_scale=self.sparse_scale,
+            flat_m=self.flat_depth,
+            depth_entries=self.depth is not None,
+        )

@@ -2,11 +2,12 @@
 
 import dataclasses
 import hashlib
+import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -15,14 +16,22 @@ import numpy as np
 from hazegen import engine, images, pairing, records, sampling, scenes, shards, splits
 from hazegen.build import ShardTask
 from hazegen.depth import containers, conventions, estimation
-from hazegen.depth.formats import RELATIVE, check_complete, from_camera_file
-from hazegen.errors import RefusedError, UsageError
+from hazegen.depth.conventions import Convention
+from hazegen.depth.formats import LARGEST, RELATIVE, check_complete, from_camera_file
+from hazegen.errors import HazegenError, RefusedError, UsageError
 from hazegen.geometry import focal_px
 from hazegen.make_options import MakeOptions
 from hazegen.pairing import Rejected, SceneRef
 from hazegen.recipe import Recipe
 from hazegen.scenes import Reading
 
+# Of DepthFormat: the option that gives a field, and the kinds of values that it says something about.
+_OF_KINDS = {
+    "near_m": ("--near", RELATIVE),
+    "far_m": ("--far", RELATIVE),
+    "focal_px": ("--focal-px", ("disparity",)),
+    "baseline_m": ("--baseline-m", ("disparity",)),
+}
 # Mean size of an encoded pixel, for the size of shards alone: JPEG 95 4:4:4 and PNG, both images.
 BYTES_PER_PIXEL = {"jpeg": 0.75, "png": 3.2}
 
@@ -53,7 +62,8 @@ def plan(options: MakeOptions, recipe: Recipe, failed: Mapping[str, str] | None 
     engine.check_workers(options.workers if options.workers is not None else 1)
     variants = sampling.count_variants(recipe, options.variants)
     reading = options.reading()
-    _check_convention(reading, recipe)
+    check_reading(reading)
+    _check_recipe(reading, recipe)
     found, rejected, others = find_inputs(options, reading, failed or {})
     found = sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.limit]
     total = len(found) + len(rejected)
@@ -98,28 +108,75 @@ def find_photos(options: MakeOptions) -> tuple[list[SceneRef], list[Rejected], i
     return [dataclasses.replace(r, depth=name) for r, name in zip(first, maps, strict=True)], rejected, others
 
 
-def _check_convention(reading: Reading, recipe: Recipe) -> None:
-    """Refuses, before any file is read, what no file can mend."""
-    if reading.fov_deg is not None:
-        focal_px(reading.fov_deg, 1)
+def check_reading(reading: Reading) -> None:
+    """Refuses, before any file is read, what no file can mend.
+
+    Raises:
+        UsageError: Options of cameras and depth maps that miss or contradict each other.
+    """
     convention = conventions.find(reading.convention)
-    if reading.camera is not None and not reading.camera.exists():
-        raise UsageError(
-            f"--camera names nothing. Expected a JSON file or a folder of them, received '{reading.camera}'. Check it."
-        )
-    if reading.camera is not None and reading.fov_deg is not None:
-        raise UsageError("Two sources of intrinsics. Expected --camera or --fov-deg, received both. Leave one out.")
-    if reading.sparse is not None and not reading.sparse.is_dir():
-        raise UsageError(f"--sparse is no folder. Expected a folder of maps, received '{reading.sparse}'. Check it.")
+    _check_cameras(reading, convention)
+    _check_sparse(reading)
+    if reading.camera is not None and reading.depth_entries and convention.calibration is None:
+        return  # the camera files may say what the depth maps hold
     fmt = from_camera_file({}, reading.depth_format, convention.format)
     if reading.sparse is not None and fmt.values not in RELATIVE:
         raise UsageError(
             f"--sparse fits the scale of relative depth. Expected values relative or relative-inverse, received "
             f"'{fmt.values}'. Leave --sparse out, or correct --depth-kind or --depth-values."
         )
-    if reading.camera is None and convention.calibration is None and reading.sparse is None:
+    for name, (option, kinds) in _OF_KINDS.items():
+        if name in reading.depth_format and fmt.values not in kinds:
+            raise UsageError(
+                f"{option} has no part in {fmt.values} depth. Expected it beside {' or '.join(kinds)} values, received "
+                f"'{fmt.values}'. Take it out, or correct --depth-kind or --depth-values."
+            )
+    if convention.calibration is None and reading.sparse is None:
         check_complete(fmt)
-    have = scenes.measured_along(fmt, recipe)
+
+
+def _check_cameras(reading: Reading, convention: Convention) -> None:
+    if reading.fov_deg is not None:
+        focal_px(reading.fov_deg, 1)
+    if reading.camera is not None and not reading.camera.exists():
+        raise UsageError(
+            f"--camera names nothing. Expected a JSON file or a folder of them, received '{reading.camera}'. Check it."
+        )
+    if reading.camera is not None and reading.fov_deg is not None:
+        raise UsageError("Two sources of intrinsics. Expected --camera or --fov-deg, received both. Leave one out.")
+    if convention.calibration is not None and reading.fov_deg is not None:
+        raise UsageError(
+            f"Two sources of intrinsics. Expected the calibration files of '{convention.name}' alone, received "
+            "--fov-deg too. Leave it out."
+        )
+
+
+def _check_sparse(reading: Reading) -> None:
+    if reading.sparse is None:
+        if reading.sparse_scale is not None:
+            raise UsageError(
+                f"--sparse-scale is of no use alone. Expected --sparse beside it, received {reading.sparse_scale} "
+                "without. Add --sparse, or take it out."
+            )
+        return
+    if not reading.sparse.is_dir():
+        raise UsageError(f"--sparse is no folder. Expected a folder of maps, received '{reading.sparse}'. Check it.")
+    if reading.sparse_scale is not None and not 0.0 < reading.sparse_scale < LARGEST:
+        raise UsageError(
+            f"--sparse-scale is out of range. Expected metres per unit above 0, received {reading.sparse_scale}. "
+            "Correct it."
+        )
+    if not {"near_m", "far_m"}.isdisjoint(reading.depth_format):
+        raise UsageError(
+            "Two sources of the scale of relative depth. Expected --sparse, or --near and --far, received both. "
+            "Leave one out."
+        )
+
+
+def _check_recipe(reading: Reading, recipe: Recipe) -> None:
+    """Refuses a recipe that measures along what the depth maps do not hold, where nothing can convert them."""
+    convention = conventions.find(reading.convention)
+    have = scenes.measured_along(from_camera_file({}, reading.depth_format, convention.format), recipe)
     known = reading.camera is not None or reading.fov_deg is not None or convention.calibration is not None
     if (have != recipe.path or recipe.needs_camera) and not known:
         raise UsageError(
@@ -145,10 +202,11 @@ def _split(found: list[SceneRef], options: MakeOptions) -> tuple[dict[str, str],
 
 def _nothing_found(options: MakeOptions, rejected: list[Rejected], total: int) -> str:
     first = f"; first reason: {rejected[0].reason}" if rejected else "."
+    maps = options.depth or options.transmission
+    beside = f" with depth maps of the same names in '{maps}'" if maps else ""
     return (
-        f"No scene to use. Expected images in '{options.images}' with depth maps of the same names in "
-        f"'{options.depth or options.transmission}', received {total} inputs, {len(rejected)} of them rejected{first} "
-        "Check the folders, --image-pattern and --depth-pattern."
+        f"No scene to use. Expected images in '{options.images}'{beside}, received {total} inputs, {len(rejected)} of "
+        f"them rejected{first} Check the folders, --image-pattern{' and --depth-pattern' if maps else ''}."
     )
 
 
@@ -163,26 +221,54 @@ def _pixels_of(ref: SceneRef, reading: Reading) -> int:
 
 
 def fingerprint(ref: SceneRef, reading: Reading) -> dict[str, Any]:
-    """What tells the files of a scene from changed ones of the same names: sizes, and the camera's content."""
-    image = reading.images if ref.frame is not None else reading.images / ref.image
-    sizes = {"image_bytes": image, "depth_bytes": scenes.depth_path(ref, reading)}
-    told: dict[str, Any] = {name: path.stat().st_size if path.exists() else None for name, path in sizes.items()}
-    if reading.camera is not None:
-        path = scenes.camera_path(reading.camera, ref)
-        told["camera_sha256"] = hashlib.sha256(images.read_file(path)).hexdigest() if path.is_file() else None
-    return told
+    """What tells the files of a scene from changed ones of the same names: sizes, and the camera's content.
+
+    A file that is missing or cannot be read is left out: its scene is rejected with the reason later.
+    """
+    stacked = ref.frame is not None
+    parts: dict[str, tuple[Callable[[], Path | None], Callable[[Path], object]]] = {
+        "image_bytes": (lambda: reading.images if stacked else reading.images / ref.image, _size),
+        "depth_bytes": (lambda: scenes.depth_path(ref, reading) if reading.flat_m is None else None, _size),
+        "mask_bytes": (lambda: scenes.mask_path(ref, reading), _size),
+        "sparse_bytes": (lambda: scenes.sparse_path(ref, reading), _size),
+        "camera_sha256": (lambda: scenes.intrinsics_path(ref, reading), _digest),
+    }
+    told = {name: _of_file(find, measure) for name, (find, measure) in parts.items()}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _of_file(find: Callable[[], Path | None], measure: Callable[[Path], object]) -> object:
+    try:
+        path = find()
+        return None if path is None else measure(path)
+    except (HazegenError, OSError):
+        return None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(images.read_file(path)).hexdigest()
 
 
 def deciding(task: ShardTask) -> dict[str, Any]:
     """What decides the bytes beside inputs and recipe, without the machine's paths."""
-    reading = dataclasses.asdict(task.reading)
-    reading = {
-        name: reading[name] for name in ("convention", "depth_format", "fov_deg", "fit_depth", "sparse_scale", "flat_m")
-    }
+    kept = ("convention", "fov_deg", "fit_depth", "sparse_scale", "flat_m", "depth_entries")
+    reading: dict[str, Any] = {name: getattr(task.reading, name) for name in kept}
+    reading["depth_format"] = {name: _as_json(value) for name, value in task.reading.depth_format.items()}
     reading["camera_files"] = task.reading.camera is not None
     reading["sparse_files"] = task.reading.sparse is not None
     names = ("variants", "seed", "codec", "quality", "maps")
     return {"reading": reading, **{name: getattr(task, name) for name in names}}
+
+
+def _as_json(value: Any) -> Any:
+    """A value of DepthFormat as JSON has it, which knows no infinity."""
+    if isinstance(value, tuple):
+        return [_as_json(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Reads one scene: a photo, and how far each of its pixels is."""
 
-import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from hazegen import geometry, images
 from hazegen.depth import calibration, completion, containers, conventions, readers, refinement, scale, sky
 from hazegen.depth.conventions import Convention
-from hazegen.depth.formats import DepthFormat, from_camera_file
+from hazegen.depth.formats import RELATIVE, DepthFormat, from_camera_file
 from hazegen.errors import HazegenError, RefusedError
 from hazegen.geometry import Camera
 from hazegen.pairing import SceneRef
@@ -190,6 +189,7 @@ def _fit_to_sparse(ref: SceneRef, reading: Reading, fmt: DepthFormat) -> Floats:
 
 def _read_sparse(ref: SceneRef, reading: Reading) -> Floats:
     path, fmt = sparse_path(ref, reading), DepthFormat(unit=reading.sparse_scale)
+    assert path is not None
     values = containers.read_values(path, fmt)
     if fmt.unit is None and np.issubdtype(values.dtype, np.integer):
         raise RefusedError(
@@ -199,9 +199,10 @@ def _read_sparse(ref: SceneRef, reading: Reading) -> Floats:
     return readers.to_metres(values, fmt, path.name)
 
 
-def sparse_path(ref: SceneRef, reading: Reading) -> Path:
-    """The file of a scene's sparse metric points."""
-    assert reading.sparse is not None
+def sparse_path(ref: SceneRef, reading: Reading) -> Path | None:
+    """The file of a scene's sparse metric points, where a folder of them is given."""
+    if reading.sparse is None:
+        return None
     found = _with_suffix(reading.sparse / ref.key, containers.SUFFIXES)
     if found is None:
         raise RefusedError(
@@ -213,13 +214,12 @@ def sparse_path(ref: SceneRef, reading: Reading) -> Path:
 
 def read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tuple[Camera | None, DepthFormat]:
     """The scene's intrinsics, where any are known, and the format of its depth map."""
-    convention = conventions.find(reading.convention)
-    if convention.calibration is not None:
-        return _calibrated(ref, reading, convention, width, height)
-    if reading.camera is None:
+    convention, path = conventions.find(reading.convention), intrinsics_path(ref, reading)
+    if path is None:
         camera = geometry.camera_from_fov(reading.fov_deg, width, height) if reading.fov_deg else None
         return camera, from_camera_file({}, reading.depth_format, convention.format)
-    path = reading.camera / f"{ref.key}.json" if reading.camera.is_dir() else reading.camera
+    if convention.calibration is not None:
+        return _calibrated(path, reading, convention, (height, width))
     camera, depth_fields = load_camera(path)
     if (camera.width, camera.height) != (width, height):
         raise RefusedError(
@@ -231,20 +231,23 @@ def read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tup
 
 
 def _calibrated(
-    ref: SceneRef, reading: Reading, convention: Convention, width: int, height: int
+    path: Path, reading: Reading, convention: Convention, size: tuple[int, int]
 ) -> tuple[Camera | None, DepthFormat]:
     """Intrinsics and format by the calibration file that the convention's sets bring along."""
     assert convention.calibration is not None
-    path = calibration.path_of(convention.calibration, ref.key, reading.depth / ref.depth, reading.camera)
-    told = calibration.read_calibration(convention.calibration, path, (height, width))
+    told = calibration.read_calibration(convention.calibration, path, size)
     fields = {"focal_px": told.focal_px, "baseline_m": told.baseline_m, "doffs_px": told.doffs_px}
-    camera = told.camera or (geometry.camera_from_fov(reading.fov_deg, width, height) if reading.fov_deg else None)
-    return camera, dataclasses.replace(convention.format, **(fields | reading.depth_format))
+    return told.camera, from_camera_file(fields, reading.depth_format, convention.format)
 
 
-def camera_path(camera: Path, ref: SceneRef) -> Path:
-    """The camera file of a scene: the one of its key in a folder, or the one for all."""
-    return camera / f"{ref.key}.json" if camera.is_dir() else camera
+def intrinsics_path(ref: SceneRef, reading: Reading) -> Path | None:
+    """The file of a scene's intrinsics: its convention's calibration, the camera file of its key, or that of all."""
+    kind = conventions.find(reading.convention).calibration
+    if kind is not None:
+        return calibration.path_of(kind, ref.key, reading.depth / ref.depth, reading.camera)
+    if reading.camera is not None and reading.camera.is_dir():
+        return reading.camera / f"{ref.key}.json"
+    return reading.camera
 
 
 def load_camera(path: Path) -> tuple[Camera, dict[str, Any]]:
@@ -259,7 +262,7 @@ def load_camera(path: Path) -> tuple[Camera, dict[str, Any]]:
         return Camera(**{name: content[name] for name in names}), dict(content.get("depth", {}))
     except RefusedError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise RefusedError(
             f"Camera file '{path.name}' cannot be used. Expected JSON with width, height, fx, fy, cx, cy in "
             f"pixels, received: {type(error).__name__}: {error}. Correct the file."

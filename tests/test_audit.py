@@ -153,6 +153,7 @@ def test_patches_give_light_back_without_distances(light, space):
     t = np.repeat(np.repeat(rng.uniform(0.2, 0.9, (32, 32)), 2, 0), 2, 1)[..., None]
     hazy = physics.add_haze(audit_fit.into(clean, space), t, light)
     hazy = hazy if space == "srgb" else color.linear_to_srgb(hazy)
+    hazy, clean = audit_patches.blocks(hazy), audit_patches.blocks(clean)
     fit = audit_patches.fit_patches(hazy, clean, space)
     assert fit.beta is None
     assert fit.atmospheric_light == pytest.approx((light,) * 3, abs=2e-3)
@@ -196,7 +197,7 @@ def test_sky_tells_the_light():
 # --- whole sets ---
 
 BETAS = (0.06, 0.12, 0.24)
-LIGHTS = (0.8, 0.9, 1.0)
+LIGHTS = (0.8, 0.95)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_recipe_of_a_set_is_found(tmp_path, haze, factor):
     report = run(made, fov_deg=FOV_DEG)
     assert set(codes(report).values()) == {""}
     summary = report.summary
-    assert summary.used == report.found == 27
+    assert summary.used == report.found == 18
     fields = summary.fields
     assert fields["path"] == haze.path
     assert fields["color_space"] == haze.space
@@ -231,7 +232,7 @@ def test_recipe_of_a_set_is_found(tmp_path, haze, factor):
     assert fields["atmospheric_light"].values == pytest.approx(LIGHTS, abs=0.006)
     assert {summary.confidence[name] for name in ("depth_norm", "beta", "atmospheric_light")} == {"high"}
     recipe = audit_summary.as_recipe(summary)
-    assert recipe.grid_size() == 9
+    assert recipe.grid_size() == 6
     assert any(line.startswith("Number 1 of the hazy names decides beta: 1: ") for line in summary.evidence)
     assert any(line.startswith("Number 2 of the hazy names decides A: 1: ") for line in summary.evidence)
 
@@ -254,11 +255,11 @@ def test_coloured_light_is_found(tmp_path):
 def test_law_and_unit_of_a_random_set_are_found(tmp_path, law, norm):
     made, rng = folders(tmp_path), np.random.default_rng(11)
     low, high = (0.02, 0.4) if norm == "metres" else (0.15, 3.0)
-    for scene in range(14):
+    for scene in range(11):
         clean, depth_m = draw_scene(scene)
         write(made["clean"] / f"{scene:04d}.png", clean)
         write(made["depth"] / f"{scene:04d}.png", np.rint(depth_m * 1000.0).astype(np.uint16))
-        for _ in range(4):
+        for _ in range(3):
             beta = rng.uniform(low, high) if law == "uniform" else np.exp(rng.uniform(np.log(low), np.log(high)))
             light = rng.uniform(0.7, 1.0)
             hazy = add_haze(clean, depth_m, beta, (light,) * 3, Haze(norm=norm))
@@ -674,7 +675,7 @@ def test_an_evenly_filled_range_is_no_list_of_values(count):
 def test_three_numbers_tell_no_law():
     draw, sure, text = audit_values.find_draw(np.array([0.1, 0.25, 0.4]), "beta", 0.04, log=True)
     assert sure == "none"
-    assert (draw.low, draw.high) == pytest.approx((0.1, 0.4), abs=0.2)
+    assert (draw.low, draw.high) == (0.05, 0.5)
     assert "too few to tell values from a law" in text
 
 

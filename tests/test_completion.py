@@ -56,17 +56,15 @@ def test_measured_pixels_keep_their_bits_and_filled_ones_their_range(seed, heigh
     assert sky or np.isfinite(filled).all()
 
 
-@given(**SCENES | {"height": st.integers(3, 24), "width": st.integers(3, 24)}, axis=st.sampled_from([0, 1]))
+@given(**SCENES, axis=st.sampled_from([0, 1]))
 def test_the_mirrored_scene_is_filled_in_the_mirror(seed, height, width, share, sky, axis):
     depth, image = draw(seed, height, width, share, sky)
     filled = completion.fill(depth, image)
     mirrored = np.flip(completion.fill(np.flip(depth, axis).copy(), np.flip(image, axis).copy()), axis)
     # A pixel with even odds of being sky may fall either way.
+    assert (np.isinf(filled) != np.isinf(mirrored)).mean() < 0.1
     both = np.isfinite(filled) & np.isfinite(mirrored)
-    assert both.sum() >= np.isfinite(filled).sum() - 0.05 * filled.size
-    off = np.abs(np.log(filled[both] / mirrored[both]))
-    assert off.mean() < 0.02
-    assert np.quantile(off, 0.9) < 0.05
+    assert np.abs(np.log(filled[both] / mirrored[both])).mean() < 0.03
 
 
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 30), st.sampled_from([0.5, 80.0, np.inf]))
@@ -128,7 +126,7 @@ def test_solver_finds_the_membrane(share, monkeypatch):
     exact = exact_membrane(depth, image)
     assert np.abs(completion.fill(depth, image) / exact - 1.0).mean() < 0.02
     monkeypatch.setattr(completion, "TOLERANCE", 1e-6)
-    monkeypatch.setattr(completion, "STEPS", 1000)
+    monkeypatch.setattr(completion, "SMALL_STEPS", 1000)
     np.testing.assert_allclose(completion.fill(depth, image), exact, rtol=1e-3)
 
 

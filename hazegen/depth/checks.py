@@ -195,7 +195,7 @@ def _is_inflated_room(files: Sequence[Measured], median_m: float) -> bool:
 
 def _factor(median_m: float) -> str:
     """The usual mistake (10, 256, 1000, ...) that brings the median nearest to an ordinary one."""
-    ratio = max(median_m / ORDINARY_M, ORDINARY_M / median_m)
+    ratio = max(median_m / ORDINARY_M, ORDINARY_M / max(median_m, 1e-30))
     return f"{min((10, 100, 256, 1000, 5000, 65535), key=lambda factor: abs(math.log(ratio / factor)))}"
 
 
