@@ -12,7 +12,7 @@ from hazegen import physics
 from hazegen.depth import completion, refinement
 from hazegen.errors import UsageError
 
-HEIGHT, WIDTH = 120, 400
+HEIGHT, WIDTH = 120, 640
 # The edge of a surface at 2 m before one at 6 m (or sky), wavy, round column 200.
 EDGE = 200.0 + 12.0 * np.sin(np.arange(HEIGHT) / 20.0)[:, None]
 NEAR, FAR, SKY = np.float32(2.0), np.float32(6.0), np.float32(np.inf)

@@ -99,7 +99,24 @@ def _sharpened(distance_m: Floats, radius: int) -> Floats:
     """Values on the slope of a blunt edge become those of its nearer or its farther end, whichever is closer."""
     near, far = cv2.erode(distance_m, _square(radius)), cv2.dilate(distance_m, _square(radius))
     ends = np.where(1.0 / distance_m > 0.5 * (1.0 / near + 1.0 / far), near, far)
-    return np.where(_on_slope(1.0 / distance_m), ends, distance_m)
+    inverse = _inverse(distance_m)
+    # The middle of a slope departs from nothing, its two bends do.
+    near_bend = cv2.dilate(_departs(inverse, radius).astype(np.uint8), _square(radius)) > 0
+    return np.where(near_bend & _on_slope(inverse), ends, distance_m)
+
+
+def _inverse(distance_m: Floats) -> Floats:
+    """Inverse depth in (0, 1], 0 in the sky."""
+    return distance_m[np.isfinite(distance_m)].min() / distance_m
+
+
+def _departs(inverse: Floats, radius: int) -> Mask:
+    """Pixels whose inverse depth is not the mean of the window round it: a plane's is, as far as it goes."""
+    # Continued beyond the border as a plane is.
+    framed = np.pad(inverse, radius, mode="reflect", reflect_type="odd")
+    mean = cv2.blur(framed, (2 * radius + 1, 2 * radius + 1))[radius:-radius, radius:-radius]
+    # The blur's running sums leave something above 0 in the sky.
+    return np.abs(inverse - mean) > DEPARTURE * np.abs(mean) + 1e-6
 
 
 def _on_slope(inverse: Floats) -> Mask:
@@ -119,19 +136,19 @@ def _on_row_slope(inverse: Floats) -> Mask:
 
 def _vote(distance_m: Floats, image: Pixels, open_: Mask, radius: int) -> Floats:
     """One round: each open pixel near an edge asks those within `radius` px."""
-    inverse = distance_m[np.isfinite(distance_m)].min() / distance_m
-    near_edge, split = _edges(inverse, radius)
-    near_edge &= open_
+    inverse = _inverse(distance_m)
+    near_edge = open_ & _departs(inverse, radius)
+    split = 0.5 * (cv2.dilate(inverse, _square(radius)) + cv2.erode(inverse, _square(radius)))[near_edge]
     # A frame that repeats the border: every voter lies inside, and stands a fixed step away in one long row.
     frame = [(radius, radius)] * 2
     width = distance_m.shape[1] + 2 * radius
     framed = _Framed(*(np.pad(part, frame, mode="edge").ravel() for part in (inverse, _packed(image), distance_m)))
     steps = [(dy * width + dx, near) for dy, dx, near in _window(radius)]
-    at, splits = np.flatnonzero(np.pad(near_edge, frame)), split[near_edge]
+    at = np.flatnonzero(np.pad(near_edge, frame))
     chosen = framed.distance_m[at]
     for part in range(0, len(at), PART):
         here = slice(part, part + PART)
-        change, voter = _poll(at[here], splits[here], framed, steps)
+        change, voter = _poll(at[here], split[here], framed, steps)
         chosen[here][change] = framed.distance_m[voter[change]]
     result = distance_m.copy()
     result[near_edge] = chosen
@@ -150,14 +167,6 @@ class _Framed:
 def _packed(image: Pixels) -> NDArray[np.uint32]:
     """Each pixel's colour in one number, to be fetched at once."""
     return np.pad(image, [(0, 0), (0, 0), (0, 1)]).view(np.uint32)[..., 0]
-
-
-def _edges(inverse: Floats, radius: int) -> tuple[Mask, Floats]:
-    """Pixels near a depth edge, and the inverse depth half-way between its two sides."""
-    mean = cv2.blur(inverse, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT_101)
-    split = 0.5 * (cv2.dilate(inverse, _square(radius)) + cv2.erode(inverse, _square(radius)))
-    # The blur's running sums leave something above 0 in the sky.
-    return np.abs(inverse - mean) > DEPARTURE * mean + 1e-6, split
 
 
 def _poll(at: Places, split: Floats, framed: _Framed, steps: list[tuple[int, np.float32]]) -> tuple[Mask, Places]:
