@@ -84,11 +84,17 @@ def _shrink(gray: Floats, width: int, height: int | None = None) -> Floats:
 
 
 def structure(gray: Floats, width: int | None = None, height: int | None = None) -> Floats:
-    """Fine structure of a picture, of about equal strength everywhere: what haze weakens, it takes back."""
+    """Fine structure of a picture, of about equal strength everywhere: what haze weakens, it takes back.
+
+    Without its outer sixteenth: the white frame of NYU Depth v2 alone made pictures of different rooms alike
+    to 0.57, without it to 0.1.
+    """
     small = gray if width is None else _shrink(gray, width, height)
     fine = small - cv2.GaussianBlur(small, (0, 0), 4.0)
     strength = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 8.0))
-    return np.asarray(fine / (strength + np.float32(FAINTEST)), np.float32)
+    top, left = (size // 16 for size in fine.shape)
+    inner = (slice(top, fine.shape[0] - top), slice(left, fine.shape[1] - left))
+    return np.ascontiguousarray((fine / (strength + np.float32(FAINTEST)))[inner], np.float32)
 
 
 def similarity(a: Floats, b: Floats) -> float:

@@ -5,6 +5,7 @@ For a given A the best t of a patch is in closed form, so A alone is searched fo
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ def fit_patches(hazy: Array, clean: Array, space: ColorSpace) -> Fit | None:
     return Fit(None, math.inf, as_rgb(light), _light_error(moments, light, gray, rmse), gray, rmse, as_rgb(t))
 
 
-def blocks(picture: NDArray[np.generic]) -> NDArray[np.generic]:
+def blocks(picture: NDArray[Any]) -> NDArray[Any]:
     """Patches of 2 x 2 pixels, spread evenly over a picture (height, width, 3): (patches, 4, 3)."""
     height, width = picture.shape[:2]
     # An even step keeps the patches on the grid of subsampled chroma.

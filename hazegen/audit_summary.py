@@ -16,6 +16,8 @@ from hazegen.recipe import Draw, Recipe
 # Half the width of a cluster of equal values: of beta as a share, of A as it is. Errors of both are below these
 # in nine of ten released AOD-Net pairs.
 BETA_NEAR, LIGHT_NEAR = 0.04, 0.008
+# Codes of pairs whose pictures lie on each other: without distances these still tell A.
+WITHOUT_DISTANCES = ("", "depth", "depth-mirrored", "unexplained", "uncertain")
 
 
 @dataclass(frozen=True)
@@ -58,35 +60,41 @@ class _Findings:
 
 def summarise(pairs: Sequence[PairAudit]) -> Summary:
     """What the pairs without a fault have in common."""
-    codes = dict(Counter(pair.code for pair in pairs))
-    sound = [pair for pair in pairs if not pair.code]
-    with_fits = [pair for pair in sound if pair.fits]
-    found = _Findings()
-    if with_fits:
-        convention = _convention(with_fits, found)
-        told = [(pair, pair.fits[convention]) for pair in with_fits if convention in pair.fits]
-    elif any(pair.patches for pair in sound):
-        convention = ("plane", _space({space: _rmse(sound, space) for space in ("srgb", "linear")}, found))
-        told = [(pair, pair.patches[convention[1]]) for pair in sound if convention[1] in pair.patches]
-    else:
-        return Summary(codes, evidence=("No pair tells anything of the recipe.",))
-    told = [(pair, fit) for pair, fit in told if not why_uncertain(fit)]
-    if not told:
+    codes, found = dict(Counter(pair.code for pair in pairs)), _Findings()
+    convention, told = _told(pairs, found)
+    if convention is None or not told:
         return Summary(codes, evidence=("No pair tells anything of the recipe.",))
     chosen, fits = [pair for pair, _ in told], [fit for _, fit in told]
-    if with_fits:
-        _extinction(chosen, fits, convention[0], found)
-    else:
-        found.evidence.append("No distances were given: A and the space can be told, beta, path and unit cannot.")
-    _light(fits, found)
-    if with_fits:
-        _sweep(chosen, fits, convention[0], found)
     quantities = {"A": np.array([float(np.mean(fit.atmospheric_light)) for fit in fits])}
-    if with_fits:
+    if all(fit.beta is not None for fit in fits):
+        _extinction(chosen, fits, convention[0], found)
+        _light(fits, found)
+        _sweep(chosen, fits, convention[0], found)
         quantities["beta"] = np.array(_betas(chosen, fits, convention[0], found))
+    else:
+        found.evidence.append("No distances explain the pairs: A and space can be told, beta, path and unit cannot.")
+        _light(fits, found)
     found.evidence += audit_names.read_names(chosen, quantities) + audit_names.read_files(chosen)
     rmse = float(np.median([fit.rmse for fit in fits]))
     return Summary(codes, len(told), convention, found.fields, found.confidence, tuple(found.evidence), rmse)
+
+
+def _told(pairs: Sequence[PairAudit], found: _Findings) -> tuple[Convention | None, list[tuple[PairAudit, Fit]]]:
+    """The convention of the set, and the pairs that tell something with their fits under it.
+
+    Where no pair has distances that explain it, the fits of patches do.
+    """
+    sound = [pair for pair in pairs if not pair.code and pair.fits]
+    if sound:
+        convention = _convention(sound, found)
+        fits = [(pair, pair.fits[convention]) for pair in sound if convention in pair.fits]
+        return convention, [(pair, fit) for pair, fit in fits if not why_uncertain(fit)]
+    matching = [pair for pair in pairs if pair.code in WITHOUT_DISTANCES and pair.patches]
+    if not matching:
+        return None, []
+    space = _space({other: _rmse(matching, other) for other in ("srgb", "linear")}, found)
+    fits = [(pair, pair.patches[space]) for pair in matching if space in pair.patches]
+    return ("plane", space), [(pair, fit) for pair, fit in fits if not why_uncertain(fit)]
 
 
 def _rmse(pairs: Sequence[PairAudit], space: ColorSpace) -> float:

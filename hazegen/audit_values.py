@@ -51,11 +51,8 @@ def find_draw(values: Array, name: str, near: float, *, log: bool) -> tuple[Draw
         found = ", ".join(f"{number:.4g}" for number in numbers)
         sure: Confidence = "high" if values.size >= 3 * len(centres) else "low"
         others = int((np.abs(scaled[:, None] - centres).min(axis=1) > near).sum())
-        return (
-            draw,
-            sure,
-            f"{name} takes {len(centres)} values in {values.size} pairs: {found}; {others} lie elsewhere.",
-        )
+        text = f"{name} takes {len(centres)} values in {values.size} pairs: {found}; {others} lie elsewhere."
+        return draw, sure, text
     # A draw of n numbers ends about a n-th of its range before the ends of its law.
     margin = float(np.ptp(values)) / values.size
     low, high = _rounded(float(values.min()), 2.0 * margin, -1), _rounded(float(values.max()), 2.0 * margin, 1)
@@ -77,12 +74,10 @@ def _law(values: Array) -> Literal["uniform", "log-uniform"]:
 
 def _rounded(value: float, tolerance: float, side: int = 0) -> float:
     """The number with the fewest digits within `tolerance` of `value`: below it, around it or above it (-1, 0, 1)."""
-    turn = {-1: math.floor, 0: round, 1: math.ceil}[side]
-    if value == 0 or not math.isfinite(value):
-        return value
-    unit = 10.0 ** math.floor(math.log10(abs(value)) + 1.0)
+    unit = 10.0 ** math.floor(math.log10(abs(value)) + 1.0) if value else 1.0
     for step in (unit / 2.0, unit / 10.0, unit / 20.0, unit / 100.0, unit / 200.0, unit / 1000.0):
-        near = float(f"{turn(value / step) * step:.12g}")
-        if abs(near - value) <= tolerance and near != 0:
+        count = math.floor(value / step) if side < 0 else math.ceil(value / step) if side > 0 else round(value / step)
+        near = float(f"{count * step:.12g}")
+        if abs(near - value) <= tolerance and near > 0:
             return near
-    return float(f"{value:.4g}")
+    return value if side else float(f"{value:.4g}")

@@ -61,6 +61,11 @@ def plan(options: MakeOptions, recipe: Recipe, failed: Mapping[str, str] | None 
     """
     engine.check_workers(options.workers if options.workers is not None else 1)
     variants = sampling.count_variants(recipe, options.variants)
+    if options.depth_model is not None and options.depth_values is None:
+        raise UsageError(
+            "Nobody says how the depth network is used. Expected ModelOptions beside depth_model, received none. Give "
+            "make() its model."
+        )
     reading = options.reading()
     check_reading(reading)
     _check_recipe(reading, recipe)
@@ -131,7 +136,8 @@ def check_reading(reading: Reading) -> None:
                 f"{option} has no part in {fmt.values} depth. Expected it beside {' or '.join(kinds)} values, received "
                 f"'{fmt.values}'. Take it out, or correct --depth-kind or --depth-values."
             )
-    if convention.calibration is None and reading.sparse is None:
+    calibrated = convention.calibration is not None and fmt.values == "disparity"
+    if not calibrated and reading.sparse is None:
         check_complete(fmt)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hazegen import samples
-from hazegen.depth import alignment, checks, cues, pooled
+from hazegen.depth import alignment, checks, cues, numbers, pooled
 from hazegen.depth.finding import SEVERITIES
 from hazegen.depth.formats import DepthFormat
 from hazegen.depth.measures import Sample, measure
@@ -205,6 +205,39 @@ def test_constant_pictures_and_tiny_ones_do_no_harm():
         image, depth = np.zeros((*size, 3), np.uint8), np.ones(size, np.float32)
         found = checks.judge([Sample("a", image, depth, depth, DepthFormat())])
         assert {"constant", "few-files"} <= {one.code for one in found}
+
+
+STRANGE = {
+    "all zero": lambda shape, dtype: np.zeros(shape, dtype),
+    "all equal": lambda shape, dtype: np.ones(shape, dtype),
+    "largest": lambda shape, dtype: np.full(
+        shape, np.finfo(dtype).max if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max, dtype
+    ),
+    "noise": lambda shape, dtype: np.random.default_rng(1).integers(0, 200, shape).astype(dtype),
+    "not numbers": lambda shape, dtype: np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 0, dtype),
+    "infinite": lambda shape, dtype: np.full(shape, -np.inf if np.dtype(dtype).kind == "f" else 1, dtype),
+    "below 0": lambda shape, dtype: (-(np.arange(np.prod(shape)) % 99).reshape(shape)).astype(dtype),
+}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 150), (24, 24)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("name", STRANGE)
+def test_strange_maps_do_no_harm(shape, dtype, name):
+    """Any array is judged without a warning, which would be an error here, whatever it is said to mean."""
+    values = STRANGE[name](shape, dtype)
+    numbers.summarize([values])
+    image = np.zeros((*shape, 3), np.uint8)
+    for kind in ("plane", "ray", "disparity", "inverse", "relative", "relative-inverse", "transmission"):
+        fmt = DepthFormat(kind, 0.5, focal_px=9.0, baseline_m=1.0, beta=0.1, near_m=1.0, far_m=9.0)
+        try:
+            with np.errstate(all="ignore"):
+                depth_m = to_metres(values, fmt, name)
+        except RefusedError:
+            depth_m = None
+        measured = measure(Sample("a", image, values, depth_m, fmt, "" if depth_m is not None else "refused"))
+        found = checks.judge_measured([measured] * pooled.FEWEST_FILES)
+        assert not any(math.isnan(one.number) for one in found)
 
 
 # --- findings ---

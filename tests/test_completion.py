@@ -219,3 +219,26 @@ def test_a_patch_of_surface_amid_sky_takes_the_farthest_distance():
     nothing = np.zeros((9, 9), np.float32)
     relaxed = completion.relax(nothing, hole, nothing, nothing)
     assert relaxed[4, 4] == 0.0
+
+
+def test_a_rim_on_the_background_does_not_fill_the_shadow():
+    """The near wall's depth reaches 4 px beyond its colours; those pixels keep their depth, the shadow is far."""
+    depth, image = two_surfaces(colour_edge=76)
+    measured = depth.copy()
+    measured[:, 80:90] = np.nan
+    wide = np.pad(image, [(0, 0), (240, 240), (0, 0)], mode="edge")
+    filled = completion.fill(np.pad(measured, [(0, 0), (240, 240)], mode="edge"), wide)[:, 240:400]
+    assert (filled[:, :80] == 2.0).all()
+    np.testing.assert_allclose(filled[:, 80:], 6.0, rtol=0.03)
+
+
+def test_the_points_of_a_lidar_are_never_doubted():
+    depth, image = two_surfaces(colour_edge=76)
+    measured = np.full(depth.shape, np.nan, np.float32)
+    measured[::6, ::2] = depth[::6, ::2]
+    measured[40:60] = np.nan
+    wide, photo = (
+        np.pad(measured, [(0, 0), (240, 240)], mode="edge"),
+        np.pad(image, [(0, 0), (240, 240), (0, 0)], mode="edge"),
+    )
+    assert not completion._doubtful(wide, np.isnan(wide), photo).any()

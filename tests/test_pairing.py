@@ -6,7 +6,7 @@ import pytest
 
 from hazegen.depth.containers import SUFFIXES
 from hazegen.errors import UsageError
-from hazegen.pairing import SceneRef, find_scenes, frames
+from hazegen.pairing import SceneRef, find_photos, find_scenes, frames
 
 
 @pytest.fixture
@@ -123,3 +123,73 @@ def test_only_files_of_the_conventions_suffixes_are_depth_maps(touch):
 def test_frames_of_a_stack_have_keys_of_their_own():
     assert [ref.key for ref in frames(Path("a/nyu.mat"), 2)] == ["nyu/00000", "nyu/00001"]
     assert frames(Path("a/nyu.mat"), 2)[1] == SceneRef("nyu/00001", "nyu.mat", "nyu.mat", 1)
+
+
+def test_photos_alone_are_found_by_key_and_duplicates_are_rejected(touch):
+    folder = touch("i", "b.jpg", "a/b.png", "c.png", "c.JPG", "d.txt", "e_x.png")
+    found, rejected, others = find_photos(folder, "{key}")
+    assert found == [SceneRef("a/b", "a/b.png", ""), SceneRef("b", "b.jpg", ""), SceneRef("e_x", "e_x.png", "")]
+    assert [(r.key, r.image, r.depth, r.code) for r in rejected] == [("c", "c.JPG;c.png", "", "duplicate")]
+    assert rejected[0].reason == "Key 'c' names several files: c.JPG, c.png. Expected one of each."
+    assert others == 1
+    assert find_photos(folder, "{key}_x") == ([SceneRef("e", "e_x.png", "")], [], 5)
+
+
+def test_photos_of_a_folder_that_is_none_are_refused(touch, tmp_path):
+    with pytest.raises(UsageError, match="is not a folder"):
+        find_photos(tmp_path / "missing", "{key}")
+    with pytest.raises(UsageError, match="is not a folder"):
+        find_photos(touch("i", "a.png") / "a.png", "{key}")
+
+
+@pytest.mark.parametrize(
+    ("image", "depth", "pattern", "key"),
+    [
+        ("a[1]*?.png", "a[1]*?.png", "{key}", "a[1]*?"),
+        (" a .png", " a .png", "{key}", " a "),
+        ("...png", "...png", "{key}", ".."),
+        ("..a.png", "..a.png", "{key}", "..a"),
+        ("a..png", "a..png", "{key}", "a."),
+        ("{key}.png", "{key}.png", "{key}", "{key}"),
+        ("a\nb.png", "a\nb.png", "{key}", "a\nb"),
+        ("é.png", "é.png", "{key}", "é"),
+        ("_.png", "_.png", "{key}", "_"),
+        ("x__.png", "x__.png", "{key}_", "x_"),
+    ],
+)
+def test_odd_names_are_keys_as_they_stand(touch, image, depth, pattern, key):
+    found, rejected, _ = find_scenes(touch("i", image), touch("d", depth), pattern, pattern, SUFFIXES)
+    assert found == [SceneRef(key, image, depth)]
+    assert rejected == []
+
+
+@pytest.mark.parametrize("name", [".png", "png", "a.", "a.png.txt", "_depth.png"])
+def test_names_without_key_or_suffix_are_other_files(touch, name):
+    found, rejected, others = find_scenes(touch("i", name), touch("d"), "{key}_depth", "{key}", SUFFIXES)
+    assert (found, rejected, others) == ([], [], 1)
+
+
+def test_linked_file_is_a_file_and_linked_folder_is_not_walked(touch, tmp_path):
+    images_, depth = touch("i", "1.png"), touch("d")
+    (depth / "1.png").symlink_to(images_ / "1.png")
+    (depth / "loop").symlink_to(depth)
+    assert find_scenes(images_, depth, "{key}", "{key}", SUFFIXES)[0] == [SceneRef("1", "1.png", "1.png")]
+
+
+def test_folder_that_cannot_be_read_is_told(touch, monkeypatch):
+    folder = touch("i", "1.png")
+
+    def deny(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", deny)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        find_photos(folder, "{key}")
+
+
+def test_photo_and_map_of_one_folder_and_one_name_are_told_apart_by_the_pattern_alone(touch):
+    """Where both patterns fit, a file is a map: no photo is paired with itself."""
+    folder = touch("all", "1.png", "2.png")
+    found, rejected, others = find_scenes(folder, folder, "{key}", "{key}", SUFFIXES)
+    assert (found, others) == ([], 0)
+    assert [(r.key, r.code) for r in rejected] == [("1", "no-image"), ("2", "no-image")]

@@ -194,6 +194,73 @@ def test_camera_file_is_read_with_its_depth_entry(tmp_path):
     assert load_camera(path)[1] == {}
 
 
+@pytest.mark.parametrize(("values", "fx"), [("plane", 1e-300), ("plane", 1e-45)])
+def test_intrinsics_that_make_every_distance_infinite_reject_the_scene(scene, values, fx):
+    depth = np.where(np.arange(12) == 5, np.nan, DEPTH).astype(np.float32)  # but for the column of the axis
+    with np.errstate(over="ignore"):
+        code, reason = rejection(
+            scene, RAY, depth=depth, camera=CAMERA | {"fx": fx, "fy": fx, "cy": 99.0}, depth_format={"values": values}
+        )
+    assert code == "camera"
+    assert "make every distance infinite. Expected focal lengths of some hundred pixels" in reason
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "received: RecursionError"),
+        (json.dumps(CAMERA).replace("8.0", "1" + 400 * "0"), "received: OverflowError"),
+        (json.dumps(CAMERA).replace("8.0", "1" + 5000 * "0"), "received: ValueError"),
+        (json.dumps(CAMERA).replace("8.0", "NaN"), "intrinsics are out of range"),
+        (json.dumps(CAMERA | {"depth": None}), "received: TypeError"),
+        (json.dumps(CAMERA | {"depth": ["unit_m"]}), "received: ValueError"),
+        (json.dumps(CAMERA | {"depth": {"convention": "kiti"}}), "No depth convention has this name"),
+        ("\x00", "Camera file 'scene.json' cannot be used"),
+    ],
+)
+def test_hostile_camera_file_rejects_its_scene(scene, text, message):
+    code, reason = rejection(scene, RAY, camera=text)
+    assert code == "camera"
+    assert message in reason
+
+
+def test_depth_entry_is_left_alone_where_it_is_about_other_maps(scene):
+    camera = CAMERA | {"depth": {"unit_m": 0.001, "values": "ray", "not_measured": 5}}
+    np.testing.assert_array_equal(scene(PLANE, camera=camera, depth_entries=False).distance_m, DEPTH)
+    assert scene(PLANE, camera=camera, depth_entries=False).depth_format == scene(PLANE).depth_format
+
+
+def test_flat_depth_needs_no_map(scene, tmp_path):
+    loaded = scene(RAY, fov_deg=60.0, flat_m=500.0)
+    lengths = geometry.ray_length(geometry.camera_from_fov(60.0, 12, 10))
+    np.testing.assert_allclose(loaded.distance_m, 500.0 * lengths, rtol=1e-6)
+    (tmp_path / "depth.npy").unlink()
+    photo = SceneRef("scene", "image.png", "")
+    assert load(photo, Reading(tmp_path, tmp_path / "none", flat_m=3.0), PLANE).largest_m == 3.0
+
+
+def test_camera_is_kept_for_haze_in_space_and_asked_for(scene):
+    patchy = dataclasses.replace(RAY, noise_contrast=Draw("values", (0.5,)))
+    ray = {"depth_format": {"values": "ray"}}
+    assert scene(patchy, camera=CAMERA, **ray).camera == geometry.Camera(**CAMERA)
+    code, reason = rejection(scene, patchy, camera=None, **ray)
+    assert code == "camera"
+    assert "Expected a camera to place its haze in space, received none" in reason
+
+
+def test_mask_of_a_convention_hides_what_is_wrong(scene, tmp_path):
+    mask = np.ones((10, 12), np.uint8)
+    mask[:3] = 0
+    np.save(tmp_path / "scene_depth_mask.npy", mask)
+    loaded = scene(PLANE, convention="diode", depth=np.where(mask, DEPTH, np.float32(900.0)))
+    assert loaded.holes == pytest.approx(0.3)
+    assert loaded.largest_m <= DEPTH.max()
+    np.save(tmp_path / "scene_depth_mask.npy", mask[:5])
+    code, reason = rejection(scene, convention="diode")
+    assert code == "depth"
+    assert "Mask 'scene_depth_mask.npy' is of another size than its depth map" in reason
+
+
 def test_16_bit_photo_becomes_8_bit_and_gray_becomes_rgb(scene):
     gray = CLEAN[..., 0].astype(np.uint16) * 257
     np.testing.assert_array_equal(scene(clean=gray).clean, np.stack([CLEAN[..., 0]] * 3, axis=2))

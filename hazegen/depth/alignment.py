@@ -26,6 +26,8 @@ LARGEST_LOG_STEP = 0.15
 # Frames, white borders and the undefined rim of sensors would correlate in every orientation.
 BORDER = 0.04
 SKY_FACTOR = 3.0
+# Depths outside of this are no lengths, and their squares no 32-bit floats.
+LIMITS_M = (1e-6, 1e12)
 # A map with more holes has edges where nothing was measured, not where surfaces end.
 MOST_HOLES = 0.6
 
@@ -106,10 +108,11 @@ def close(depth_m: Floats) -> Floats:
     edge stays where it is; the nearest neighbour would move it by half the shadow.
     """
     finite = depth_m[np.isfinite(depth_m)]
-    depth_m = np.where(np.isposinf(depth_m), SKY_FACTOR * finite.max(), depth_m)
+    farthest = min(float(finite.max()), LIMITS_M[1])
+    depth_m = np.where(np.isposinf(depth_m), np.float32(SKY_FACTOR * farthest), np.minimum(depth_m, farthest))
     for _ in ("rows", "columns of the rows that were empty"):
         depth_m = np.fmax(_from_left(depth_m), _from_left(depth_m[:, ::-1])[:, ::-1]).T
-    return np.maximum(depth_m, max(float(finite.min()), 1e-6)).astype(np.float32)
+    return np.maximum(depth_m, max(float(finite.min()), LIMITS_M[0])).astype(np.float32)
 
 
 def _from_left(depth_m: Floats) -> Floats:

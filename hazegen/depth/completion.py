@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,7 @@ from hazegen.errors import UsageError
 
 Method = Literal["nearest", "guided"]
 Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
@@ -33,13 +35,18 @@ Places = NDArray[np.intp]
 COLOUR_SCALE = 4.0
 FLOOR = 1e-4
 # The solver starts from the membrane of half the size, and ends where the residual is this share of its start or after
-# so many steps: twice as many change no figure of docs/fidelity.md by a twentieth.
+# so many steps, or more where the pixels are few. Twice as many change no figure of docs/fidelity.md by a twentieth.
 TOLERANCE, STEPS = 1e-4, 20
 SMALL_STEPS, SMALL_PX = 100, 1_000_000
 SMALLEST_PX = 8
+# Doubtful rims: up to this share of the width (6 px of 640), beside holes of at least so many pixels, of colours that
+# change by less than so many code values from pixel to pixel, and nearer than this times what is close by.
+# Only where squares of DENSE_PX are measured whole.
+RIM_SHARE, WIDE_PX, SAME_COLOUR, RIM_RATIO = 0.01, 7, 20, 0.6
+DENSE_PX = 3
 
 
-def fill(depth_m: Floats, image: NDArray[np.uint8], method: Method = "guided") -> Floats:
+def fill(depth_m: Floats, image: Pixels, method: Method = "guided") -> Floats:
     """Depth [m] of every pixel: the measured ones bit for bit, the others completed.
 
     Infinity counts as measured. A filled pixel is either infinite or lies between the least and the largest finite
@@ -78,16 +85,22 @@ def fill_nearest(depth_m: Floats) -> Floats:
     return depth_m[tuple(nearest)]
 
 
-def fill_guided(depth_m: Floats, image: NDArray[np.uint8]) -> Floats:
+def fill_guided(depth_m: Floats, image: Pixels) -> Floats:
     """Each pixel without a measurement takes the value of a membrane that gives way at colour edges.
 
-    Sky is decided first, by a membrane of 1 (sky) and 0 (surface): above one half a pixel is sky.
+    Doubtful measurements keep their value, but the membrane does not start from them.
     """
     hole = np.isnan(depth_m)
     if not hole.any():
         return depth_m
     assert image.shape == (*depth_m.shape, 3)
-    sky = np.isinf(depth_m)
+    doubtful = _doubtful(depth_m, hole, image)
+    return np.where(hole, _membrane(np.where(doubtful, np.float32(np.nan), depth_m), image), depth_m)
+
+
+def _membrane(depth_m: Floats, image: Pixels) -> Floats:
+    """Depth without holes. Sky is decided first, by a membrane of 1 (sky) and 0 (surface): sky is above one half."""
+    hole, sky = np.isnan(depth_m), np.isinf(depth_m)
     right, down = conductances(image)
     if sky.any():
         sky |= hole & (relax(sky.astype(np.float32), hole, right, down) > 0.5)
@@ -104,7 +117,35 @@ def fill_guided(depth_m: Floats, image: NDArray[np.uint8]) -> Floats:
     return result
 
 
-def conductances(image: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+def _doubtful(depth_m: Floats, hole: Mask, image: Pixels) -> Mask:
+    """The rim of a surface beside a wide hole that has the hole's colour, where something far is close by.
+
+    Where a depth map is some pixels off its photo, the rim of the nearer surface lies on the background; the shadow
+    beside it would be filled from there. The points of a LiDAR are never doubted: each is all there is round it.
+    """
+    reach = max(1, round(RIM_SHARE * hole.shape[1]))
+    finite = np.isfinite(depth_m)
+    inverse = np.where(finite, 1.0 / depth_m, np.float32(np.inf))
+    far = cv2.erode(inverse, np.ones((6 * reach + 1, 6 * reach + 1), np.uint8))
+    dense = cv2.dilate(_opened(finite, DENSE_PX).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    tied = _opened(hole, WIDE_PX)
+    alike_right = _difference(image[:, 1:], image[:, :-1]) < SAME_COLOUR
+    alike_down = _difference(image[1:], image[:-1]) < SAME_COLOUR
+    for _ in range(reach):
+        before = tied.copy()
+        tied[:, 1:] |= before[:, :-1] & alike_right
+        tied[:, :-1] |= before[:, 1:] & alike_right
+        tied[1:] |= before[:-1] & alike_down
+        tied[:-1] |= before[1:] & alike_down
+    return tied & finite & dense & (far < RIM_RATIO * inverse)
+
+
+def _opened(mask: Mask, size: int) -> Mask:
+    """The pixels of the mask that lie in a square of `size` px within it."""
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((size, size), np.uint8)) > 0
+
+
+def conductances(image: Pixels) -> tuple[Floats, Floats]:
     """How tightly each pixel is tied to its right and to its lower neighbour, (height, width) each; 0 at the border."""
     table = (np.exp(-np.arange(256) / COLOUR_SCALE) + FLOOR).astype(np.float32)
     right, down = np.zeros((2, *image.shape[:2]), np.float32)
@@ -113,7 +154,7 @@ def conductances(image: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     return right, down
 
 
-def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _difference(a: Pixels, b: Pixels) -> Pixels:
     """The largest difference of a channel, (height, width)."""
     each = np.maximum(a, b) - np.minimum(a, b)
     return np.maximum(np.maximum(each[..., 0], each[..., 1]), each[..., 2])

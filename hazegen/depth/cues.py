@@ -127,4 +127,4 @@ def zeros_in_surfaces(values: Values) -> bool:
     beside[:, :-1] |= zeros[:, 1:]
     rim = values[beside & known]
     some = values[known][:: max(1, int(known.sum()) // 100_000)].astype(np.float64)
-    return bool(rim.size) and float(np.median(rim)) > float(np.quantile(some, 0.25))
+    return bool(rim.size) and float(np.quantile(rim, 0.5, method="nearest")) > float(np.quantile(some, 0.25))

@@ -138,14 +138,16 @@ def _known(values: NDArray[Any], fmt: DepthFormat) -> NDArray[Any]:
 def _three(numbers: NDArray[Any]) -> tuple[float, float, float]:
     if not numbers.size:
         return math.nan, math.nan, math.nan
-    return float(numbers.min()), float(np.median(numbers)), float(numbers.max())
+    with np.errstate(over="ignore"):  # the mean of the two middle ones
+        return float(numbers.min()), float(np.median(numbers)), float(numbers.max())
 
 
 def _quantiles(numbers: NDArray[Any], low: float, high: float) -> tuple[float, float]:
     """Two quantiles of not too many of the numbers; 0 where there is none."""
     if not numbers.size:
         return 0.0, 0.0
-    first, second = np.quantile(numbers[:: max(1, numbers.size // ENOUGH)].astype(np.float64), (low, high))
+    some = numbers[:: max(1, numbers.size // ENOUGH)].astype(np.float64)
+    first, second = np.quantile(some, (low, high), method="nearest")
     return float(first), float(second)
 
 

@@ -19,7 +19,7 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ Places = NDArray[np.intp]
 
 # By this share of the width an edge may be off: 6 px of 640. Of the voters within REACH times that most stand right.
 SHIFT_SHARE = 0.01
-REACH = 2
+REACH = 2.5
 # Of a larger window some of its pixels are asked, about half as many as one of 13 x 13 has; pixels ask in parts that
 # stay in the processor's cache.
 VOTERS = 13
@@ -52,7 +52,7 @@ COLOUR_SCALE = 12.0
 ALIKE = np.exp(-0.5 * (np.arange(256) / COLOUR_SCALE) ** 2).astype(np.float32)
 # What it takes to change sides; docs/fidelity.md. Votes are weighed against the root of their number: by their sum
 # the larger side would win and thin things vanish, by their mean a few stray pixels of the right colour would do.
-MAJORITY, MORE_ALIKE = 2.0, 1.25
+MAJORITY, MORE_ALIKE = 2.0, 1.6
 
 GUIDED_RADIUS_PX = 20
 GUIDED_EPSILON = 1e-3
@@ -86,11 +86,12 @@ def snap_edges(distance_m: Floats, image: Pixels) -> Floats:
     """Distances whose edges stand on the image's, if they were off by no more than SHIFT_SHARE of the width."""
     shift = max(1, round(SHIFT_SHARE * distance_m.shape[1]))
     result = _sharpened(distance_m, -(-shift // 2))
+    radius = round(REACH * shift)
     open_ = np.ones(result.shape, np.bool_)
     for _ in range(ROUNDS):
-        before, result = result, _vote(result, image, open_, REACH * shift)
+        before, result = result, _vote(result, image, open_, radius)
         changed = (result != before).astype(np.uint8)
-        open_ = cv2.dilate(changed, _square(REACH * shift)) > 0
+        open_ = cv2.dilate(changed, _square(radius)) > 0
     # The median of nine selects as well: a pixel that changed sides alone goes back.
     return np.where(result != distance_m, cv2.medianBlur(result, 3), result)
 
@@ -142,7 +143,11 @@ def _vote(distance_m: Floats, image: Pixels, open_: Mask, radius: int) -> Floats
     # A frame that repeats the border: every voter lies inside, and stands a fixed step away in one long row.
     frame = [(radius, radius)] * 2
     width = distance_m.shape[1] + 2 * radius
-    framed = _Framed(*(np.pad(part, frame, mode="edge").ravel() for part in (inverse, _packed(image), distance_m)))
+
+    def row(values: Any) -> Any:
+        return np.pad(values, frame, mode="edge").ravel()
+
+    framed = _Framed(row(inverse), row(_packed(image)), row(distance_m))
     steps = [(dy * width + dx, near) for dy, dx, near in _window(radius)]
     at = np.flatnonzero(np.pad(near_edge, frame))
     chosen = framed.distance_m[at]

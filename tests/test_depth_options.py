@@ -1,0 +1,428 @@
+"""Options of depth maps and cameras: what each means, which contradict each other, and what they decide."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from depth_fixtures import write
+
+from hazegen import images, make, planning
+from hazegen.config import attribute_texts
+from hazegen.depth.conventions import CONVENTIONS
+from hazegen.depth.formats import DepthFormat
+from hazegen.depth.options import DepthOptions, parse_numbers
+from hazegen.errors import RefusedError, UsageError
+from hazegen.make_options import UNUSED, MakeOptions
+from hazegen.pairing import SceneRef
+from hazegen.recipe import Draw, Recipe
+from hazegen.scenes import Reading
+
+PLANE = Recipe(path="plane", beta=Draw("values", (0.1,)))
+CLEAN = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+DEPTH = np.linspace(9.0, 2.0, 24, dtype=np.float32).repeat(32).reshape(24, 32)
+SOURCES = {
+    "transmission": {"transmission": Path("t"), "transmission_beta": 0.1},
+    "depth_model": {"depth_model": Path("net.onnx")},
+    "flat_depth": {"flat_depth": 5.0},
+}
+# A value of each option that is not its default.
+GIVEN = {
+    "depth_kind": "kitti",
+    "depth_values": "ray",
+    "depth_scale": 0.5,
+    "not_measured": "7",
+    "no_surface": 65535.0,
+    "focal_px": 500.0,
+    "baseline_m": 0.1,
+    "near": 1.0,
+    "far": 80.0,
+    "sparse": Path("s"),
+    "sparse_scale": 0.01,
+    "camera": Path("c"),
+    "fov_deg": 60.0,
+    "fit_depth": True,
+    "image_pattern": "a_{key}",
+    "depth_pattern": "{key}_b",
+    "trust_depth": True,
+}
+
+
+@pytest.fixture
+def reading(tmp_path):
+    """reading(convention='custom', format={...}, **fields): of folders that exist."""
+
+    def build(convention="custom", **fields):
+        return Reading(tmp_path, tmp_path, convention=convention, **fields)
+
+    return build
+
+
+# --- each option ---
+
+
+def test_given_options_become_fields_of_the_format():
+    options = DepthOptions(
+        depth_values="disparity", depth_scale=0.5, not_measured="0,65535", no_surface=1.0, focal_px=500, baseline_m=0.1
+    )
+    assert options.format_fields() == {
+        "values": "disparity",
+        "unit": 0.5,
+        "not_measured": (0.0, 65535.0),
+        "no_surface": 1.0,
+        "focal_px": 500,
+        "baseline_m": 0.1,
+    }
+    assert DepthOptions(near=1.0, far=9.0).format_fields() == {"near_m": 1.0, "far_m": 9.0}
+    assert DepthOptions().format_fields() == {}
+
+
+def test_options_stand_above_the_convention():
+    assert DepthOptions(depth_kind="kitti").format() == CONVENTIONS["kitti"].format
+    assert DepthOptions(depth_kind="kitti", depth_scale=0.01).format() == DepthFormat(unit=0.01)
+    assert DepthOptions(depth_values="relative", near=1, far=2).format().not_measured == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        (None, None),
+        ("0", (0.0,)),
+        ("0,65535", (0.0, 65535.0)),
+        (" -1 , 2e3", (-1.0, 2000.0)),
+        ("nan", ()),
+        ("0,nan", (0.0,)),
+        ("inf", (math.inf,)),
+    ],
+)
+def test_numbers_of_no_measurement_are_read(text, numbers):
+    assert parse_numbers(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", ",", "a", "0;1", "0,"])
+def test_numbers_that_are_none_are_refused(text):
+    with pytest.raises(
+        UsageError, match=r"--not-measured cannot be read. Expected numbers with commas between, as 0,65"
+    ):
+        parse_numbers(text)
+
+
+def test_patterns_are_the_conventions_unless_they_are_given():
+    assert DepthOptions(depth_kind="middlebury").patterns() == ("{key}/im0", "{key}/disp0")
+    assert DepthOptions(depth_kind="middlebury", depth_pattern="{key}/d").patterns() == ("{key}/im0", "{key}/d")
+    assert DepthOptions(image_pattern="a{key}").patterns() == ("a{key}", "{key}")
+
+
+def test_each_option_has_a_sentence_for_its_help():
+    assert set(attribute_texts(DepthOptions)) == {field.name for field in dataclasses.fields(DepthOptions)}
+
+
+# --- options of other sources ---
+
+
+def test_every_option_of_depth_is_in_the_table_of_this_test():
+    assert set(GIVEN) == {field.name for field in dataclasses.fields(DepthOptions)} | {"trust_depth"}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", GIVEN)
+def test_option_that_a_source_does_not_use_is_refused_and_the_others_are_taken(source, name):
+    given = {"images": Path("i"), "out": Path("o"), **SOURCES[source], name: GIVEN[name]}
+    if name not in UNUSED[source]:
+        assert getattr(MakeOptions(**given), name) == GIVEN[name]
+        return
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(
+        UsageError,
+        match=f"no part in --{source.replace('_', '-')}. Expected only options that it uses, received {option}. Take",
+    ):
+        MakeOptions(**given)
+
+
+def test_what_no_source_but_depth_maps_uses():
+    """The table itself, held against what reading a scene looks at."""
+    for source in SOURCES:
+        assert {"depth_kind", "focal_px", "baseline_m"} <= set(UNUSED[source])
+        assert not {"camera", "fov_deg", "image_pattern"} & set(UNUSED[source])
+    assert not {"near", "far", "sparse", "sparse_scale", "depth_scale"} & set(UNUSED["depth_model"])
+    assert not {"depth_scale", "not_measured", "fit_depth", "depth_pattern"} & set(UNUSED["transmission"])
+
+
+def test_several_unused_options_are_named_together():
+    with pytest.raises(UsageError, match=r"no part in --flat-depth. .*received --depth-kind, --near, --far. Take them"):
+        MakeOptions(images=Path("i"), out=Path("o"), flat_depth=5.0, near=1.0, far=2.0, depth_kind="kitti")
+
+
+# --- options that contradict each other ---
+
+
+@pytest.mark.parametrize(
+    ("convention", "fields", "message"),
+    [
+        ("kiti", {}, "No depth convention has this name"),
+        ("custom", {"fov_deg": 0.0}, r"field of view is out of range. Expected degrees in \(0, 180\), received 0"),
+        ("custom", {"fov_deg": 180.0}, "field of view is out of range"),
+        ("custom", {"camera": Path("nowhere")}, "--camera names nothing. Expected a JSON file or a folder of them"),
+        ("custom", {"camera": Path(), "fov_deg": 60.0}, "Two sources of intrinsics. Expected --camera or --fov-deg"),
+        ("middlebury", {"fov_deg": 60.0}, "Two sources.*the calibration files of 'middlebury' alone, received --fov"),
+        ("cityscapes-disparity", {"fov_deg": 60.0}, "Two sources of intrinsics. Expected the calibration files"),
+        ("custom", {"sparse_scale": 0.1}, "--sparse-scale is of no use alone. Expected --sparse beside it, received 0"),
+        ("midas", {"sparse": Path("nowhere")}, "--sparse is no folder. Expected a folder of maps, received 'nowhere'"),
+        (
+            "midas",
+            {"sparse": Path(), "sparse_scale": 0.0},
+            "--sparse-scale is out of range. Expected metres per unit a",
+        ),
+        ("midas", {"sparse": Path(), "sparse_scale": math.nan}, "--sparse-scale is out of range"),
+        ("midas", {"sparse": Path(), "sparse_scale": 1e15}, "--sparse-scale is out of range"),
+        (
+            "custom",
+            {"sparse": Path()},
+            "--sparse fits the scale of relative depth.*received 'plane'. Leave --sparse out",
+        ),
+        ("kitti", {"sparse": Path()}, "--sparse fits the scale of relative depth"),
+        (
+            "midas",
+            {"sparse": Path(), "depth_format": {"near_m": 1.0, "far_m": 2.0}},
+            "Two sources of the scale of relative depth. Expected --sparse, or --near and --far, received both",
+        ),
+        ("midas", {}, "Relative depth has no metres of its own.*received None m and None m. Pass --near and --far"),
+        (
+            "midas",
+            {"depth_format": {"near_m": 1.0}},
+            "Relative depth has no metres of its own.*received 1.0 m and None",
+        ),
+        ("midas", {"depth_format": {"far_m": 1.0}}, "Relative depth has no metres of its own"),
+        ("midas", {"depth_format": {"near_m": 2.0, "far_m": 2.0}}, "'near_m' of a depth format is out of range"),
+        ("midas", {"depth_format": {"near_m": 0.0, "far_m": 2.0}}, "'near_m' of a depth format is out of range"),
+        (
+            "kitti",
+            {"depth_format": {"near_m": 1.0, "far_m": 2.0}},
+            "--near has no part in plane depth. Expected it beside relative or relative-inverse values, received",
+        ),
+        ("custom", {"depth_format": {"far_m": 2.0}}, "--far has no part in plane depth"),
+        (
+            "custom",
+            {"depth_format": {"focal_px": 2.0}},
+            "--focal-px has no part in plane depth. Expected it beside dis",
+        ),
+        ("hypersim", {"depth_format": {"baseline_m": 2.0}}, "--baseline-m has no part in ray depth"),
+        ("middlebury-8bit", {}, "Disparity needs a focal length and a baseline"),
+        ("middlebury", {"depth_format": {"values": "relative"}}, "Relative depth has no metres of its own"),
+        ("transmission", {}, "Transmission needs the extinction that it was made with"),
+        ("transmission", {"depth_format": {"beta": 0.0}}, "'beta' of a depth format is out of range"),
+        ("custom", {"depth_format": {"unit": 0.0}}, "unit of the depth maps is out of range"),
+    ],
+)
+def test_reading_that_no_file_can_mend_is_refused(reading, convention, fields, message):
+    with pytest.raises(UsageError, match=message):
+        planning.check_reading(reading(convention, **fields))
+
+
+@pytest.mark.parametrize(
+    ("convention", "fields"),
+    [
+        ("custom", {}),
+        ("custom", {"fov_deg": 0.1}),
+        ("custom", {"fov_deg": 179.9}),
+        ("middlebury", {}),
+        ("middlebury", {"camera": Path()}),
+        ("middlebury", {"depth_format": {"focal_px": 500.0}}),
+        ("midas", {"sparse": Path()}),
+        ("midas", {"sparse": Path(), "sparse_scale": 1e-6}),
+        ("midas", {"depth_format": {"near_m": 1.0, "far_m": 2.0}}),
+        ("middlebury-8bit", {"depth_format": {"focal_px": 500.0, "baseline_m": 0.1}}),
+        ("transmission", {"depth_format": {"beta": 0.01}}),
+        # Camera files may say all that is missing.
+        ("midas", {"camera": Path()}),
+        ("transmission", {"camera": Path()}),
+        ("custom", {"camera": Path(), "sparse": Path()}),
+        ("custom", {"camera": Path(), "depth_format": {"near_m": 1.0}}),
+    ],
+)
+def test_reading_that_is_sound_is_let_through(reading, convention, fields):
+    planning.check_reading(reading(convention, **fields))
+
+
+def test_camera_files_that_say_nothing_of_the_maps_mend_nothing(reading):
+    with pytest.raises(UsageError, match="Relative depth has no metres"):
+        planning.check_reading(reading("midas", camera=Path(), depth_entries=False))
+
+
+@pytest.mark.parametrize(
+    ("fields", "recipe", "message"),
+    [
+        ({}, {"path": "ray"}, "measures along the ray, the depth maps hold plane depth.*--recipe.path plane"),
+        ({"depth_values": "ray"}, {}, "measures along the plane, the depth maps hold ray depth.*--recipe.path ray"),
+        (
+            {"depth_values": "ray"},
+            {"path": "ray", "noise_contrast": Draw("values", (0.5,))},
+            "places its haze in space. Expected intrinsics, received none. Pass --fov-deg",
+        ),
+    ],
+)
+def test_recipe_that_needs_intrinsics_is_refused_without_any(tmp_path, fields, recipe, message):
+    options = MakeOptions(images=tmp_path, depth=tmp_path, out=tmp_path / "out", **fields)
+    with pytest.raises(UsageError, match=message):
+        planning.plan(options, dataclasses.replace(PLANE, **recipe))
+
+
+def test_file_of_many_frames_is_given_twice(tmp_path):
+    path = tmp_path / "nyu.mat"
+    path.touch()
+    for pair in ((tmp_path, path), (path, tmp_path), (tmp_path, tmp_path), (tmp_path / "no.mat", tmp_path / "no.mat")):
+        options = MakeOptions(images=pair[0], depth=pair[1], out=tmp_path / "out", depth_kind="nyu-mat")
+        with pytest.raises(UsageError, match=r"has photos and depth in one file. Expected that file for --images and"):
+            planning.plan(options, PLANE)
+
+
+# --- what they decide ---
+
+
+def test_everything_in_a_reading_decides_bytes_or_is_a_place(reading):
+    """Places are not kept: a dataset that moves to another machine can be gone on with there."""
+    task = planning.ShardTask(None, Path(), reading(), PLANE, 1, 0, "png", 95, False)
+    kept = planning.deciding(task)["reading"]
+    places = {"images", "depth", "camera", "sparse"}
+    assert {field.name for field in dataclasses.fields(Reading)} - places <= set(kept)
+    changes = {
+        "convention": "kitti",
+        "depth_format": {"unit": 0.5},
+        "fov_deg": 60.0,
+        "fit_depth": True,
+        "sparse_scale": 0.5,
+        "flat_m": 5.0,
+        "depth_entries": False,
+        "camera": Path("c"),
+        "sparse": Path("s"),
+    }
+    assert set(changes) == {field.name for field in dataclasses.fields(Reading)} - {"images", "depth"}
+    for name, value in changes.items():
+        other = dataclasses.replace(task, reading=dataclasses.replace(task.reading, **{name: value}))
+        assert planning.deciding(other)["reading"] != kept, name
+    moved = dataclasses.replace(task, reading=dataclasses.replace(task.reading, images=Path("x"), depth=Path("y")))
+    assert planning.deciding(moved)["reading"] == kept
+
+
+def test_what_decides_is_json_to_the_letter(reading):
+    told = {"not_measured": (0.0, math.inf), "no_surface": -math.inf, "unit": 0.5, "values": "plane"}
+    task = planning.ShardTask(None, Path(), reading(depth_format=told), PLANE, 1, 0, "png", 95, False)
+    kept = json.loads(json.dumps(planning.deciding(task), allow_nan=False))["reading"]["depth_format"]
+    assert kept == {"not_measured": [0.0, "inf"], "no_surface": "-inf", "unit": 0.5, "values": "plane"}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """files(folder, name, content): a file; a text, bytes, or an array that its suffix says how to write."""
+
+    def create(folder, name, content):
+        path = tmp_path / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, np.ndarray):
+            write(path, content)
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return create
+
+
+def test_fingerprint_tells_the_sizes_of_all_files_of_a_scene(files, tmp_path):
+    ref = SceneRef("a/1", "a/1.png", "a/1_depth.npy")
+    folders = Reading(tmp_path / "i", tmp_path / "d")
+    files("i", "a/1.png", b"12345")
+    assert planning.fingerprint(ref, folders) == {"image_bytes": 5}
+    files("d", "a/1_depth.npy", b"123")
+    assert planning.fingerprint(ref, folders) == {"image_bytes": 5, "depth_bytes": 3}
+    masked = dataclasses.replace(folders, convention="diode")
+    assert planning.fingerprint(ref, masked) == {"image_bytes": 5, "depth_bytes": 3}  # it is rejected later
+    files("d", "a/1_depth_mask.npy", b"1234567")
+    files("s", "a/1.png", b"12")
+    files("c", "a/1.json", b"{}")
+    whole = dataclasses.replace(masked, sparse=tmp_path / "s", camera=tmp_path / "c")
+    told = planning.fingerprint(ref, whole)
+    assert set(told) == {"image_bytes", "depth_bytes", "mask_bytes", "sparse_bytes", "camera_sha256"}
+    assert (told["mask_bytes"], told["sparse_bytes"]) == (7, 2)
+    assert (
+        told["camera_sha256"]
+        == planning.fingerprint(ref, dataclasses.replace(whole, camera=tmp_path / "c/a/1.json"))["camera_sha256"]
+    )
+    files("c", "a/1.json", b"[]")
+    assert planning.fingerprint(ref, whole)["camera_sha256"] != told["camera_sha256"]
+    assert planning.fingerprint(ref, dataclasses.replace(folders, flat_m=5.0)) == {"image_bytes": 5}
+
+
+def test_fingerprint_of_a_frame_is_that_of_its_file(files, tmp_path):
+    path = files("", "nyu.mat", b"1234")
+    ref = SceneRef("nyu/00001", "nyu.mat", "nyu.mat", 1)
+    assert planning.fingerprint(ref, Reading(path, path, convention="nyu-mat")) == {"image_bytes": 4, "depth_bytes": 4}
+
+
+def test_file_whose_name_grows_too_long_stops_no_run(files, tmp_path):
+    key = "x" * 251  # KEY.png has the 255 bytes that a name may have, KEY.json one more
+    for name in (key, "ok"):
+        files("i", f"{name}.png", images.encode(CLEAN, ".png"))
+        files("d", f"{name}.npy", DEPTH)
+    files("c", "ok.json", json.dumps(CAMERA))
+    places = {"images": tmp_path / "i", "depth": tmp_path / "d", "camera": tmp_path / "c", "out": tmp_path / "out"}
+    made = make.make(MakeOptions(**places, workers=1), PLANE)
+    assert made.rejected == {"camera": 1}
+    assert "File name too long" in made.first_reason
+
+
+def sparse_points(content):
+    points = np.zeros((24, 32), np.float32)
+    points[::3, ::3] = content[::3, ::3]
+    return points
+
+
+CHANGED = {
+    "mask": ("diode", {}, "d", "1_depth_mask.npy", lambda: np.ones((24, 32), np.float64)),
+    "sparse": ("midas", {"sparse": "s"}, "s", "1.npy", lambda: sparse_points(DEPTH).astype(np.float64)),
+    "calibration": ("middlebury", {}, "d", "1/calib.txt", lambda: CALIBRATION.replace("=100", "=200")),
+    "camera": ("diode", {"camera": "c"}, "c", "1.json", lambda: json.dumps(CAMERA | {"fx": 31.0})),
+}
+CALIBRATION = "cam0=[80 0 15; 0 80 12; 0 0 1]\ndoffs=0\nbaseline=100\nwidth=32\nheight=24\n"
+CAMERA = {"width": 32, "height": 24, "fx": 30.0, "fy": 30.0, "cx": 15.5, "cy": 11.5}
+
+
+def interrupt(task, report):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("name", CHANGED)
+def test_changed_helper_file_is_another_plan(files, tmp_path, monkeypatch, name, finished):
+    kind, more, folder, file, content = CHANGED[name]
+    files("i", "1.png", images.encode(CLEAN, ".png"))
+    files("i", "1/im0.png", images.encode(CLEAN, ".png"))
+    files("d", "1_depth.npy", DEPTH)
+    files("d", "1_depth_mask.npy", np.ones((24, 32), np.float32))
+    files("d", "1.pfm", (3.0 + 1.0 / DEPTH).astype(np.float32))
+    files("d", "1/disp0.pfm", (8.0 / DEPTH).astype(np.float32))
+    files("d", "1/calib.txt", CALIBRATION)
+    files("s", "1.npy", sparse_points(DEPTH))
+    files("c", "1.json", json.dumps(CAMERA))
+    places = {option: tmp_path / place for option, place in more.items()}
+    options = MakeOptions(
+        images=tmp_path / "i",
+        depth=tmp_path / "d",
+        out=tmp_path / "out",
+        depth_kind=kind,
+        variants=1,
+        workers=1,
+        **places,
+    )
+    if finished:
+        made = make.make(options, PLANE)
+        assert make.make(options, PLANE).reused == len(made.manifest.shards)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(make, "build_shard", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                make.make(options, PLANE)
+    files(folder, file, content())
+    with pytest.raises(RefusedError, match=r"another plan.*content of inputs"):
+        make.make(options, PLANE)
