@@ -1,12 +1,17 @@
 """The commands that look at files and change none: hazegen inspect, hazegen audit."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from hazegen import config
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import RefusedError
 from hazegen.verbs import new_parser
+
+
+# A pair whose haze is too thin, or whose pictures are too plain, to tell its A: no fault of the pair.
+UNCERTAIN = "uncertain"
 
 
 def run_inspect(argv: list[str]) -> int:
@@ -35,22 +40,23 @@ def run_inspect(argv: list[str]) -> int:
     impossible = [finding for finding in report.findings if finding.severity == "impossible"]
     if impossible:
         raise RefusedError(
-            f"The depth maps cannot be used as they were read. Expected sound maps, received {len(impossible)} findings "
-            f"that rule them out: {', '.join(finding.code for finding in impossible)}. Do what the findings say."
+            f"The depth maps cannot be used as they were read. Expected sound maps, received {len(impossible)} "
+            f"findings that rule them out: {', '.join(finding.code for finding in impossible)}. Do what they say."
         )
     return 0
 
 
 def run_audit(argv: list[str]) -> int:
     """hazegen audit."""
-    from hazegen import audit_report
-    from hazegen.audit import AuditOptions, audit
+    from hazegen.audit import report as audit_report
+    from hazegen.audit.run import AuditOptions, audit
 
     parser = new_parser(
         "hazegen audit",
         "Finds out which haze made given pairs, which of them are no pairs, and the recipe of the whole.",
         "  hazegen audit --hazy hazy --clean clean\n"
-        "  hazegen audit --hazy hazy --clean clean --depth depth --depth-kind nyu-png --csv pairs.csv --recipe found.yaml",
+        "  hazegen audit --hazy hazy --clean clean --depth depth --depth-kind nyu-png --csv pairs.csv\n"
+        "  hazegen audit --hazy hazy --clean clean --depth depth --depth-scale 0.001 --recipe found.yaml",
     )
     config.add_options(parser, AuditOptions, "pairs")
     config.add_options(parser, DepthOptions, "depth maps and cameras (with --depth alone)")
@@ -59,6 +65,13 @@ def run_audit(argv: list[str]) -> int:
     report = audit(options)
     print("\n".join(audit_report.report_lines(report)))
     audit_report.write(report, options)
+    bad = Counter(pair.code for pair in report.pairs if pair.code not in ("", UNCERTAIN))
+    if bad:
+        raise RefusedError(
+            f"{bad.total()} of {len(report.pairs)} pairs are not what they should be. Expected pairs of one picture "
+            f"under one haze, received {', '.join(f'{count} {code}' for code, count in bad.most_common())}. "
+            "--csv FILE lists each with its reason."
+        )
     return 0
 
 

@@ -14,21 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hazegen import (
-    audit_checks,
-    audit_fit,
-    audit_pairing,
-    audit_patches,
-    audit_report,
-    audit_summary,
-    audit_values,
-    color,
-    config,
-    geometry,
-    images,
-    physics,
-)
-from hazegen.audit import AuditOptions, Report, audit
+from hazegen import color, config, geometry, images, physics
+from hazegen.audit import checks as audit_checks
+from hazegen.audit import fit as audit_fit
+from hazegen.audit import pairing as audit_pairing
+from hazegen.audit import patches as audit_patches
+from hazegen.audit import report as audit_report
+from hazegen.audit import summary as audit_summary
+from hazegen.audit import values as audit_values
+from hazegen.audit.run import AuditOptions, Report, audit
 from hazegen.errors import RefusedError, UsageError
 from hazegen.recipe import Draw, Recipe
 

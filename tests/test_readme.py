@@ -101,7 +101,8 @@ def recipe_row(recipe: Recipe) -> str:
     named = {"name", "path", "depth_norm", "color_space", "sweep", "beta", "visibility_m", "atmospheric_light"}
     others = [field.name for field in dataclasses.fields(recipe) if field.name not in named]
     more = ", ".join(name for name in others if getattr(recipe, name) != getattr(usual, name))
-    return f"| `{recipe.name}` | {recipe.path}, {unit} | {space} | {drawn} | {recipe.atmospheric_light} | {more or '-'} |"
+    light = recipe.atmospheric_light
+    return f"| `{recipe.name}` | {recipe.path}, {unit} | {space} | {drawn} | {light} | {more or '-'} |"
 
 
 def test_make_targets_that_are_named_exist() -> None:

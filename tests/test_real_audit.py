@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hazegen import audit_report, audit_summary, config, images
-from hazegen.audit import AuditOptions, Report, audit
+from hazegen import config, images
+from hazegen.audit import report as audit_report
+from hazegen.audit import summary as audit_summary
+from hazegen.audit.run import AuditOptions, Report, audit
 from hazegen.recipe import Recipe
 
 DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/nonexistent"))

@@ -108,11 +108,11 @@ def close(depth_m: Floats) -> Floats:
     edge stays where it is; the nearest neighbour would move it by half the shadow.
     """
     finite = depth_m[np.isfinite(depth_m)]
-    farthest = min(float(finite.max()), LIMITS_M[1])
-    depth_m = np.where(np.isposinf(depth_m), np.float32(SKY_FACTOR * farthest), np.minimum(depth_m, farthest))
+    nearest, farthest = np.clip([finite.min(), finite.max()], *LIMITS_M).astype(np.float32)
+    depth_m = np.where(np.isposinf(depth_m), np.float32(SKY_FACTOR) * farthest, np.minimum(depth_m, farthest))
     for _ in ("rows", "columns of the rows that were empty"):
         depth_m = np.fmax(_from_left(depth_m), _from_left(depth_m[:, ::-1])[:, ::-1]).T
-    return np.maximum(depth_m, max(float(finite.min()), LIMITS_M[0])).astype(np.float32)
+    return np.maximum(depth_m, nearest).astype(np.float32)
 
 
 def _from_left(depth_m: Floats) -> Floats:

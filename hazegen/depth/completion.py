@@ -42,7 +42,7 @@ SMALLEST_PX = 8
 # Doubtful rims: up to this share of the width (6 px of 640), beside holes of at least so many pixels, of colours that
 # change by less than so many code values from pixel to pixel, and nearer than this times what is close by.
 # Only where squares of DENSE_PX are measured whole.
-RIM_SHARE, WIDE_PX, SAME_COLOUR, RIM_RATIO = 0.01, 7, 20, 0.6
+RIM_SHARE, WIDE_PX, SAME_COLOUR, RIM_RATIO = 0.01, 7, 20, 0.5
 DENSE_PX = 3
 
 

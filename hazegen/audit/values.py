@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from hazegen.audit_fit import Array
+from hazegen.audit.fit import Array
 from hazegen.recipe import Draw
 
 Confidence = Literal["high", "low", "none"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hazegen.audit_fit import Array
-from hazegen.audit_result import PairAudit
+from hazegen.audit.fit import Array
+from hazegen.audit.result import PairAudit
 
 
 def read_names(pairs: Sequence[PairAudit], quantities: dict[str, Array]) -> list[str]:

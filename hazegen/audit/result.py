@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hazegen.audit_fit import ColorSpace, Fit
-from hazegen.audit_pairing import PairRef
+from hazegen.audit.fit import ColorSpace, Fit
+from hazegen.audit.pairing import PairRef
 
 PathKind = Literal["plane", "ray"]
 Convention = tuple[PathKind, ColorSpace]

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hazegen import audit_checks, audit_pair, engine, geometry
-from hazegen.audit_pair import Seen
-from hazegen.audit_pairing import Folder, PairRef, Unmatched, find_pairs
-from hazegen.audit_result import PairAudit
-from hazegen.audit_summary import Summary, summarise
+from hazegen import engine, geometry
+from hazegen.audit import checks as audit_checks
+from hazegen.audit import pair as audit_pair
+from hazegen.audit.pair import Seen
+from hazegen.audit.pairing import Folder, PairRef, Unmatched, find_pairs
+from hazegen.audit.result import PairAudit
+from hazegen.audit.summary import Summary, summarise
 from hazegen.depth import conventions, formats
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import RefusedError, UsageError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen.audit_fit import (
+from hazegen.audit.fit import (
     CLIPPED,
     QUANTISATION,
     Array,

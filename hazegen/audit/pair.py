@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hazegen import audit_checks, audit_fit, audit_patches, color, geometry, images, scenes
-from hazegen.audit_fit import ColorSpace, Fit
-from hazegen.audit_pairing import PairRef
-from hazegen.audit_result import Convention, PairAudit, PathKind
+from hazegen import color, geometry, images, scenes
+from hazegen.audit import checks as audit_checks
+from hazegen.audit import fit as audit_fit
+from hazegen.audit import patches as audit_patches
+from hazegen.audit.fit import ColorSpace, Fit
+from hazegen.audit.pairing import PairRef
+from hazegen.audit.result import Convention, PairAudit, PathKind
 from hazegen.depth import readers
 from hazegen.errors import HazegenError, RefusedError
 from hazegen.geometry import Camera

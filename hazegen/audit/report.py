@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from hazegen import shards
-from hazegen.audit import AuditOptions, Report
-from hazegen.audit_fit import Fit
-from hazegen.audit_result import PairAudit
-from hazegen.audit_summary import Summary
+from hazegen.audit.fit import Fit
+from hazegen.audit.result import PairAudit
+from hazegen.audit.run import AuditOptions, Report
+from hazegen.audit.summary import Summary
 from hazegen.recipe import Draw
 
 COLUMNS = (

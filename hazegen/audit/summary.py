@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hazegen import audit_names
-from hazegen.audit_fit import Array, ColorSpace, Fit, why_uncertain
-from hazegen.audit_result import Convention, PairAudit, PathKind
-from hazegen.audit_values import Confidence, cluster, find_draw
+from hazegen.audit import names as audit_names
+from hazegen.audit.fit import Array, ColorSpace, Fit, why_uncertain
+from hazegen.audit.result import Convention, PairAudit, PathKind
+from hazegen.audit.values import Confidence, cluster, find_draw
 from hazegen.recipe import Draw, Recipe
 
 # Half the width of a cluster of equal values: of beta as a share, of A as it is. Errors of both are below these
