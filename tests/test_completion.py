@@ -242,3 +242,22 @@ def test_the_points_of_a_lidar_are_never_doubted():
         np.pad(image, [(0, 0), (240, 240), (0, 0)], mode="edge"),
     )
     assert not completion._doubtful(wide, np.isnan(wide), photo).any()
+
+
+@pytest.mark.parametrize("at", [(4, 4), (4, 5)])
+def test_a_single_hole_pixel_reads_nothing_that_is_not_there(at, monkeypatch):
+    """One colour of the chessboard is empty then: SciPy does not check the columns of a product."""
+    equations = completion._equations
+
+    def checked(*arguments):
+        coupling, load = equations(*arguments)
+        assert (coupling.indices < coupling.shape[1]).all()
+        assert coupling.indptr[-1] == len(coupling.indices) == len(coupling.data)
+        return coupling, load
+
+    monkeypatch.setattr(completion, "_equations", checked)
+    depth = plane(9, 11)
+    measured = depth.copy()
+    measured[at] = np.nan
+    filled = completion.fill(measured, np.full((9, 11, 3), 90, np.uint8))
+    np.testing.assert_allclose(filled, depth, rtol=1e-3)

@@ -64,13 +64,13 @@ def rows_of(folder):
 
 @pytest.fixture
 def sum_net(tmp_path):
-    """sum_net(factor): an ONNX file whose output is `factor` times the sum of red, green and blue, plus 1."""
+    """sum_net(factor, add): an ONNX file whose output is `factor` times the sum of red, green and blue, plus `add`."""
     onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
     pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
 
-    def save(factor=2.0):
+    def save(factor=2.0, add=1.0):
         helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-        weights = {"mix": np.full((1, 3, 1, 1), factor, np.float32), "add": np.ones(1, np.float32)}
+        weights = {"mix": np.full((1, 3, 1, 1), factor, np.float32), "add": np.full(1, add, np.float32)}
         graph = helper.make_graph(
             [helper.make_node("Conv", ["x", "mix", "add"], ["depth"])],
             "net",
@@ -78,7 +78,7 @@ def sum_net(tmp_path):
             [helper.make_tensor_value_info("depth", kind, ("n", 1, "h", "w"))],
             [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
         )
-        path = tmp_path / f"net{factor}.onnx"
+        path = tmp_path / f"net{factor}-{add}.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
         return path
 
@@ -226,11 +226,10 @@ def test_dry_run_writes_nothing_and_says_what_would_be_rejected(command, folder,
     assert "4 found, 0 rejected" in printed
     assert "4 pairs" in printed
     for path in folder.rglob("*.*g"):
-        path.write_text("no picture")
+        path.write_bytes(images.encode(np.full((24, 36, 3), 9, np.uint8), path.suffix))
     status, printed, _ = command(*words)
     assert status == 3
-    assert printed.count("is not a picture that can be read") == 3  # the probed ones
-    assert "is not a file" not in printed
+    assert printed.count("rejected    The network gives no depth for the photo") == 3  # the probed ones
     assert set(contents(tmp_path)) == set(before)
 
 
@@ -264,6 +263,19 @@ def test_relative_output_needs_near_and_far_before_the_network_runs(run, folder,
     for values in pairs(tmp_path / "out"):
         found_m = distances(values)
         assert (found_m.min(), found_m.max()) == (pytest.approx(2.0, rel=1e-3), pytest.approx(80.0, rel=0.02))
+
+
+def test_zero_of_a_network_is_a_number_and_no_hole(run, folder, sum_net, tmp_path):
+    """An inverse depth of 0 is infinitely far."""
+    for path in folder.rglob("*.png"):
+        pixels = images.read_picture(path)
+        pixels[:9] = 0
+        path.write_bytes(images.encode(pixels, ".png"))
+    run(file=sum_net(2.0, 0.0), values="inverse")
+    for values in pairs(tmp_path / "out"):
+        transmission = images.decode(values["transmission"], "transmission")
+        assert (transmission[:9] == 0).all() == (values["scene"] != "d")
+        assert (transmission[9:] > 0).all()
 
 
 def test_relative_output_is_fitted_to_sparse_points(run, folder, tmp_path):

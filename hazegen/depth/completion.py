@@ -247,7 +247,10 @@ def _equations(at: Places, others: Places, grid: _Grid) -> tuple[Any, Floats]:
     number[others] = np.arange(len(others), dtype=np.int32)
     rows = np.arange(0, weights.size + 1, 4, dtype=np.int32)
     entries = (weights * grid.scale[neighbours]).ravel()
-    coupling = sparse.csr_array((entries, number[neighbours].ravel(), rows), shape=(len(at), len(others)))
+    columns = number[neighbours].ravel()
+    if not len(others):  # the entries, all 0, name a column that is not there
+        entries, columns, rows = entries[:0], columns[:0], np.zeros_like(rows)
+    coupling = sparse.csr_array((entries, columns, rows), shape=(len(at), len(others)))
     return coupling, (weights * grid.known[neighbours]).sum(axis=1)
 
 
