@@ -9,7 +9,6 @@ from hazegen.depth.options import DepthOptions
 from hazegen.errors import RefusedError
 from hazegen.verbs import new_parser
 
-
 # A pair whose haze is too thin, or whose pictures are too plain, to tell its A: no fault of the pair.
 UNCERTAIN = "uncertain"
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hazegen import inspect_read, planning
+from hazegen import inspect_read, planning, shards
 from hazegen.build import ShardTask
 from hazegen.depth import checks, estimation, network
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError, UsageError
 from hazegen.make_options import MakeOptions
+from hazegen.recipe import Recipe
 
 # Scenes that are looked at before a run: enough to judge mirrored and shifted maps, and read in seconds.
 LOOKED_AT = 12
@@ -22,17 +23,19 @@ LOOKED_AT = 12
 REJECTED_ANYWAY = ("unreadable", "size", "holes", "sky")
 
 
-def estimate_depth(options: MakeOptions, model: ModelOptions) -> tuple[MakeOptions, dict[str, str]]:
+def estimate_depth(options: MakeOptions, recipe: Recipe, model: ModelOptions) -> tuple[MakeOptions, dict[str, str]]:
     """Estimates the depth of all photos of a run that have no map in its folder of maps yet.
+
+    A network takes hours, so all that can be refused without its maps is refused before.
 
     Returns:
         The options with what the network's numbers mean; and the photos that failed, with the reason.
     """
     estimated = as_estimated(options, model)
-    planning.check_reading(estimated.reading())  # a network takes hours
-    refs, _, _ = planning.find_photos(options)
-    with tqdm(total=len(refs), unit="photo", desc="estimating depth", disable=None) as bar:
-        names = [ref.image for ref in refs]
+    tasks = planning.plan(estimated, recipe).tasks
+    shards.check_out(options.out)
+    names = [ref.image for task in tasks for ref in task.plan.scenes]
+    with tqdm(total=len(names), unit="photo", desc="estimating depth", disable=None) as bar:
         done = estimation.estimate_folder(options.images, names, options.depth_folder, model, bar.update)
     return estimated, dict(done.failed)
 

@@ -70,7 +70,7 @@ def make(
     stated = About(**given)
     failed: dict[str, str] = {}
     if model is not None:
-        options, failed = depth_source.estimate_depth(options, model)
+        options, failed = depth_source.estimate_depth(options, recipe, model)
     planned = plan(options, recipe, failed)
     tasks, found = planned.tasks, planned.found
     header = {"recipe": recipe.as_dict(), "found": found, **deciding(tasks[0]), "versions": versions()}

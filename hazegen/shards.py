@@ -61,17 +61,7 @@ def write_plan(
     Raises:
         RefusedError: The folder holds something else, or the plan of another run.
     """
-    if out.exists() and not out.is_dir():
-        raise RefusedError(
-            f"The output '{out}' is a file. Expected a new folder, received a file. Choose another --out."
-        )
-    # A plan that was being written when its run was killed means nothing.
-    others = [] if not out.exists() else [path.name for path in out.iterdir() if path.name != f"{PLAN}.tmp"]
-    if others and PLAN not in others:
-        raise RefusedError(
-            f"The output folder '{out}' is not empty. Expected a new folder or an unfinished dataset of the same "
-            f"plan, received {len(others)} other files, '{sorted(others)[0]}' among them. Choose another --out."
-        )
+    others = check_out(out)
     out.mkdir(parents=True, exist_ok=True)
     fresh = out / f"{PLAN}.tmp"
     with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
@@ -88,6 +78,26 @@ def write_plan(
             f"The output folder '{out}' holds a dataset of another plan. Expected the same inputs, recipe and seed, "
             f"received a different {difference}. Choose another --out, or delete the folder."
         )
+
+
+def check_out(out: Path) -> list[str]:
+    """The files that are in the output folder already: none, or those of an unfinished dataset.
+
+    Raises:
+        RefusedError: It is a file, or holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise RefusedError(
+            f"The output '{out}' is a file. Expected a new folder, received a file. Choose another --out."
+        )
+    # A plan that was being written when its run was killed means nothing.
+    others = [] if not out.exists() else [path.name for path in out.iterdir() if path.name != f"{PLAN}.tmp"]
+    if others and PLAN not in others:
+        raise RefusedError(
+            f"The output folder '{out}' is not empty. Expected a new folder or an unfinished dataset of the same "
+            f"plan, received {len(others)} other files, '{sorted(others)[0]}' among them. Choose another --out."
+        )
+    return others
 
 
 def _plan_lines(

@@ -1,6 +1,7 @@
 """What both command lines share: parsers, dispatch to a verb, errors into exit statuses."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
 
@@ -22,6 +23,8 @@ def new_parser(prog: str, description: str, examples: str) -> argparse.ArgumentP
 
 def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], argv: list[str]) -> int:
     """Dispatches to a verb; turns the errors that a user can cause into a message and an exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     lines = [f"  {name:<16}{summary}" for name, (summary, _) in verbs.items()]
     parser = argparse.ArgumentParser(
         prog=prog,
