@@ -311,7 +311,7 @@ def timed(
 
 def sets(count: int) -> Iterator[tuple[str, list[Truth], list[Mask]]]:
     """Name, scenes and masks of real holes (where there are any) of each set that is at hand."""
-    root = Path(os.environ.get("HAZEGEN_TEST_DATA", "/nonexistent"))
+    root = Path(os.environ.get("HAZEGEN_TEST_DATA", "/dev/null"))
     masks = kinect_masks(root) if root.is_dir() else []
     yield "rooms", list(procedural("room", count)), masks
     yield "streets", list(procedural("street", count)), []

@@ -15,9 +15,9 @@ UNCERTAIN = "uncertain"
 
 def run_inspect(argv: list[str]) -> int:
     """hazegen inspect."""
-    from hazegen import inspect_report
-    from hazegen.inspect import InspectOptions, inspect
-    from hazegen.inspect_sheet import write_sheet
+    from hazegen.inspect import report as inspect_report
+    from hazegen.inspect.run import InspectOptions, inspect
+    from hazegen.inspect.sheet import write_sheet
 
     parser = new_parser(
         "hazegen inspect",

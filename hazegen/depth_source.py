@@ -9,11 +9,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hazegen import inspect_read, planning, shards
+from hazegen import planning, shards
 from hazegen.build import ShardTask
 from hazegen.depth import checks, estimation, network
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError, UsageError
+from hazegen.inspect import read as inspect_read
 from hazegen.make_options import MakeOptions
 from hazegen.recipe import Recipe
 

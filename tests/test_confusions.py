@@ -17,14 +17,14 @@ from hazegen import images
 from hazegen.depth import checks, pooled
 from hazegen.depth.finding import Finding
 from hazegen.depth.measures import Measured, measure
-from hazegen.inspect import Report, inspect
-from hazegen.inspect_find import InspectOptions
-from hazegen.inspect_read import read_samples
-from hazegen.inspect_report import make_command
+from hazegen.inspect.find import InspectOptions
+from hazegen.inspect.read import read_samples
+from hazegen.inspect.report import make_command
+from hazegen.inspect.run import Report, inspect
 from hazegen.pairing import find_scenes
 from hazegen.scenes import Reading
 
-DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/nonexistent"))
+DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/dev/null"))
 pytestmark = pytest.mark.skipif(
     not DATA.is_dir(), reason="HAZEGEN_TEST_DATA does not name a folder with the published data sets"
 )

@@ -16,11 +16,11 @@ from hazegen import cli, images, samples
 from hazegen.depth import guess, readers
 from hazegen.depth.formats import DepthFormat
 from hazegen.errors import RefusedError, UsageError
-from hazegen.inspect import TILE, TILES, Report, inspect
-from hazegen.inspect_find import InspectOptions, find
-from hazegen.inspect_read import FAR_M, NEAR_M, read_samples, with_metres
-from hazegen.inspect_report import as_json, make_command, report_lines
-from hazegen.inspect_sheet import EDGE, HOLE, SKY, draw_edges, false_colors, fog, write_sheet
+from hazegen.inspect.find import InspectOptions, find
+from hazegen.inspect.read import FAR_M, NEAR_M, read_samples, with_metres
+from hazegen.inspect.report import as_json, make_command, report_lines
+from hazegen.inspect.run import TILE, TILES, Report, inspect
+from hazegen.inspect.sheet import EDGE, HOLE, SKY, draw_edges, false_colors, fog, write_sheet
 from hazegen.scenes import Reading
 
 WIDTH, HEIGHT, SCENES = 160, 120, 8

@@ -180,6 +180,7 @@ def _from_inverse(numbers: Floats, known: Mask, fmt: DepthFormat, name: str) -> 
         )
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         metres = product / numbers
+    metres[metres == 0] = np.nan  # a number too large to be one
     metres[numbers == 0] = np.inf
     metres[numbers < 0] = np.nan
     return metres

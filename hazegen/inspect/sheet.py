@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from hazegen import images, physics
 from hazegen.depth.alignment import close
 from hazegen.errors import UsageError
-from hazegen.inspect import Report, Tile
+from hazegen.inspect.run import Report, Tile
 
 Picture = NDArray[np.uint8]
 

@@ -8,9 +8,9 @@ from typing import Any
 from hazegen.depth import conventions
 from hazegen.depth.formats import RELATIVE
 from hazegen.depth.measures import Measured
-from hazegen.inspect import Report
-from hazegen.inspect_find import InspectOptions
-from hazegen.inspect_read import FAR_M, NEAR_M
+from hazegen.inspect.find import InspectOptions
+from hazegen.inspect.read import FAR_M, NEAR_M
+from hazegen.inspect.run import Report
 
 GUESSES = 3
 # Of the options that say how files are read, those that the command repeats as they were given.

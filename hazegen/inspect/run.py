@@ -15,8 +15,8 @@ from hazegen.depth.finding import SEVERITIES, Finding
 from hazegen.depth.guess import Guess
 from hazegen.depth.measures import Measured, Sample, measure
 from hazegen.errors import RefusedError
-from hazegen.inspect_find import InspectOptions, find
-from hazegen.inspect_read import read_or_note
+from hazegen.inspect.find import InspectOptions, find
+from hazegen.inspect.read import read_or_note
 from hazegen.pairing import Rejected, SceneRef
 from hazegen.scenes import Reading
 
