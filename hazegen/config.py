@@ -42,9 +42,10 @@ def find_config(name: str, folder: str) -> Path:
         if path.is_file():
             return path
     names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
+    near = difflib.get_close_matches(name, names, 1)
     raise UsageError(
         f"There is no config '{name}'. Expected a YAML file or one of {', '.join(names)}, received neither. "
-        "Check the name."
+        + (f"Did you mean '{near[0]}'?" if near else "Check the name.")
     )
 
 

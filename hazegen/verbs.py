@@ -1,18 +1,31 @@
 """What both command lines share: parsers, dispatch to a verb, errors into exit statuses."""
 
 import argparse
+import difflib
 import io
+import re
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from hazegen.errors import HazegenError
 
 Verb = Callable[[list[str]], int]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest option in place of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
+        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        self.exit(2, f"error: {message}.{hint} '{self.prog} --help' lists the options.\n")
+
+
 def new_parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
     """A parser whose help ends with examples, and that takes no abbreviated options."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=prog,
         description=description,
         epilog=f"examples:\n{examples}",

@@ -40,16 +40,14 @@ def make_dataset(
     """A finished dataset with `counts` scenes in each split, all at one depth, so that hazy = gain clean + offset."""
     keys = [(f"s{number:03d}", split) for split, count in counts.items() for number in range(count)]
     keys = [(f"{split}-{key}", split) for key, split in keys]
-    for name in ("images", "depth"):
-        (folder / name).mkdir(parents=True)
+    (folder / "images").mkdir(parents=True)
     for number, (key, _) in enumerate(keys):
         (folder / "images" / f"{key}.png").write_bytes(images.encode(picture(number, *size), ".png"))
-        np.save(folder / "depth" / f"{key}.npy", np.full(size, DEPTH_M, np.float32))
     rows = "\n".join(f"{key},{split}" for key, split in keys)
     (folder / "splits.csv").write_text(f"key,split\n{rows}\n", encoding="utf-8")
     values = {"name": "test", "path": "plane", "beta": "uniform(0.02, 0.1)", "atmospheric_light": "uniform(0.7, 1.0)"}
     options = MakeOptions(
-        images=folder / "images", depth=folder / "depth", out=folder / "dataset", variants=variants, codec=codec,
+        images=folder / "images", flat_depth=DEPTH_M, out=folder / "dataset", variants=variants, codec=codec,
         split_file=folder / "splits.csv", shard_mb=shard_mb, workers=1,
     )  # fmt: skip
     make(options, config.build(Recipe, {**values, **(recipe or {})}))

@@ -119,7 +119,7 @@ def from_camera_file(
 ) -> DepthFormat:
     """The format of one scene: a convention, the camera file's `depth` entry above it, options above both.
 
-    Where values are made relative or transmissions, 0 becomes a value like any other.
+    Without a convention, 0 is a value like any other where values are said to be relative or transmissions.
 
     Args:
         fields: The entry: a "convention" (a name of the table) and any field of DepthFormat; "unit_m" is
@@ -144,7 +144,7 @@ def from_camera_file(
         )
     base = convention or DepthFormat()
     stated = {name: _checked(name, value) for name, value in given.items()} | options
-    if stated.get("values", base.values) != base.values and stated["values"] in ZERO_IS_A_VALUE:
+    if base == DepthFormat() and stated.get("values") in ZERO_IS_A_VALUE:
         stated.setdefault("not_measured", ())
     return dataclasses.replace(base, **stated)
 

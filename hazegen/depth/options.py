@@ -20,8 +20,8 @@ class DepthOptions:
         depth_values: What the numbers are: plane depth, distance along the ray, disparity, inverse depth, or a
             relative one without unit [default: as camera files and convention say, else plane].
         depth_scale: Metres in one unit of the files (0.001 for millimetres); for disparity, pixels.
-        not_measured: Values of the files that mean "no measurement", as 0,65535 [default: the convention's,
-            else 0]. NaN always does; nan alone for no other value.
+        not_measured: Values of the files that mean "no measurement", as 0,65535 [default: the convention's;
+            with custom 0, but none for relative values]. NaN always does; nan alone for no other value.
         no_surface: Value of the files that means "no surface, infinitely far", as 65535. Infinity does.
         focal_px: Focal length, for disparity.
         baseline_m: Baseline, for disparity.
