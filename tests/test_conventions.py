@@ -1,5 +1,6 @@
 """The table of conventions: each is read back from a file that is written by its rule, and docs/depth.md tells it."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from depth_fixtures import MATLAB_73, npy, write, write_exr, write_hdf5, write_m
 
 from hazegen.depth import calibration, readers
 from hazegen.depth.conventions import CONVENTIONS, find
-from hazegen.depth.formats import check_complete, from_camera_file
+from hazegen.depth.formats import DepthFormat, check_complete, from_camera_file
 from hazegen.errors import UsageError
 from hazegen.geometry import Camera
 
@@ -244,3 +245,23 @@ def test_diode_names_its_mask(tmp_path):
     assert mask == tmp_path / (pattern.replace("{key}", "a") + ".npy")
     depth = readers.read_depth(tmp_path / "a_depth.npy", find("diode").format, mask=mask)
     np.testing.assert_array_equal(depth, [[1.0, NAN], [1.0, 1.0]])
+
+
+def test_conventions_whose_sky_is_a_hole_and_those_of_stretched_maps():
+    """Outdoors, by scanners and stereo cameras; a renderer knows its sky, and rooms have none."""
+    outdoors = {"kitti", "kitti-disparity", "cityscapes-disparity", "eth3d", "diode"}
+    assert {name for name, convention in CONVENTIONS.items() if convention.sky_is_hole} == outdoors
+    assert {name for name, convention in CONVENTIONS.items() if convention.stretched} == {"make3d"}
+
+
+def test_convention_that_names_files_frames_or_rules_is_more_than_its_format():
+    more = {name for name, convention in CONVENTIONS.items() if convention.is_more_than_format}
+    outdoors = {"kitti", "kitti-disparity", "cityscapes-disparity", "eth3d", "diode"}
+    assert more == outdoors | {"make3d", "middlebury", "ibims", "nyu-mat"}
+
+
+def test_document_lists_every_field_of_a_camera_files_depth_entry():
+    table = DOCS.read_text().partition("## Camera files")[2].partition("## Conventions")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert listed == {field.name for field in dataclasses.fields(DepthFormat)} - {"unit"} | {"unit_m", "convention"}
