@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from hazegen import color, engine, images, light, records, render, sampling, scenes, shards
 from hazegen.pairing import SceneRef
+from hazegen.reading import Reading
 from hazegen.recipe import Recipe
-from hazegen.scenes import Reading, Scene
+from hazegen.scenes import Scene
 from hazegen.shards import ShardPlan
 
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
@@ -66,12 +67,8 @@ def build_shard(task: ShardTask, report: engine.Report) -> None:
 def scene_records(scene: Scene, task: ShardTask) -> Iterator[tuple[str, bytes]]:
     """Key and record of each variant of one scene."""
     recipe, suffix = task.recipe, SUFFIX[task.codec]
-    unit_m = sampling.metres_per_unit(recipe, scene.largest_m)
-    estimated = None
-    if isinstance(recipe.atmospheric_light, str):
-        estimated = light.estimate(scene.clean, scene.distance_m, recipe.atmospheric_light, recipe.color_space)
     clean = images.encode(scene.clean, suffix, task.quality)
-    for haze in sampling.draw_variants(recipe, task.seed, scene.key, task.variants, unit_m, estimated):
+    for haze in draw_haze(scene, recipe, task.seed, task.variants):
         rendered = render.render(scene.clean, scene.distance_m, haze, recipe.color_space, scene.camera)
         values: dict[str, Any] = {
             "key": f"{scene.key}#{haze.variant:04d}",
@@ -90,6 +87,15 @@ def scene_records(scene: Scene, task: ShardTask) -> Iterator[tuple[str, bytes]]:
         if task.maps:
             values["transmission"] = images.encode(_map(rendered.transmission), ".png")
         yield values["key"], records.encode(values)
+
+
+def draw_haze(scene: Scene, recipe: Recipe, seed: int, variants: int) -> list[sampling.HazeParams]:
+    """The haze of each variant of one scene."""
+    unit_m = sampling.metres_per_unit(recipe, scene.largest_m)
+    estimated = None
+    if isinstance(recipe.atmospheric_light, str):
+        estimated = light.estimate(scene.clean, scene.distance_m, recipe.atmospheric_light, recipe.color_space)
+    return sampling.draw_variants(recipe, seed, scene.key, variants, unit_m, estimated)
 
 
 def _map(transmission: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 from hazegen import config
-from hazegen.depth.options import DepthOptions
 from hazegen.errors import RefusedError
 from hazegen.verbs import new_parser
 
@@ -15,9 +14,11 @@ UNCERTAIN = "uncertain"
 
 def run_inspect(argv: list[str]) -> int:
     """hazegen inspect."""
+    from hazegen import outputs
+    from hazegen.depth.options import DepthOptions
     from hazegen.inspect import report as inspect_report
     from hazegen.inspect.run import InspectOptions, inspect
-    from hazegen.inspect.sheet import write_sheet
+    from hazegen.inspect.sheet import check_name, write_sheet
 
     parser = new_parser(
         "hazegen inspect",
@@ -30,10 +31,13 @@ def run_inspect(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="contact sheet to write: photo, depth, edges, fog")
     parser.add_argument("--json", type=Path, help="file to write the whole report to")
     given = parser.parse_args(argv)
+    outputs.check((given.json, given.out))
+    if given.out is not None:
+        check_name(given.out)
     report = inspect(config.build(InspectOptions, config.given(given, InspectOptions)))
     print("\n".join(inspect_report.report_lines(report)))
     if given.json is not None:
-        _write_json(given.json, inspect_report.as_json(report))
+        outputs.write(given.json, json.dumps(inspect_report.as_json(report), indent=1) + "\n")
     if given.out is not None:
         print(f"{write_sheet(report, given.out)} scenes in '{given.out}'.")
     impossible = [finding for finding in report.findings if finding.severity == "impossible"]
@@ -47,8 +51,10 @@ def run_inspect(argv: list[str]) -> int:
 
 def run_audit(argv: list[str]) -> int:
     """hazegen audit."""
+    from hazegen import outputs
     from hazegen.audit import report as audit_report
     from hazegen.audit.run import AuditOptions, audit
+    from hazegen.depth.options import DepthOptions
 
     parser = new_parser(
         "hazegen audit",
@@ -61,6 +67,7 @@ def run_audit(argv: list[str]) -> int:
     config.add_options(parser, DepthOptions, "depth maps and cameras (with --depth alone)")
     given = parser.parse_args(argv)
     options = config.build(AuditOptions, config.given(given, AuditOptions))
+    outputs.check((options.json, options.csv, options.recipe))
     report = audit(options)
     print("\n".join(audit_report.report_lines(report)))
     audit_report.write(report, options)
@@ -72,8 +79,3 @@ def run_audit(argv: list[str]) -> int:
             "--csv FILE lists each with its reason."
         )
     return 0
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

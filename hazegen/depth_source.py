@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,10 +10,10 @@ from tqdm import tqdm
 
 from hazegen import planning, shards
 from hazegen.build import ShardTask
-from hazegen.depth import checks, estimation, network
+from hazegen.depth import estimation, network
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError, UsageError
-from hazegen.inspect import read as inspect_read
+from hazegen.inspect import look, words
 from hazegen.make_options import MakeOptions
 from hazegen.recipe import Recipe
 
@@ -61,24 +60,25 @@ def model_of(options: MakeOptions) -> dict[str, Any]:
     return dict(json.loads((options.depth_folder / estimation.MARK).read_bytes()))
 
 
-def check_depth(tasks: Sequence[ShardTask], trust: bool, tell: Callable[[str], object], most: int = LOOKED_AT) -> None:
+def check_depth(
+    tasks: Sequence[ShardTask], options: MakeOptions, tell: Callable[[str], object], most: int = LOOKED_AT
+) -> None:
     """Looks at the first scenes, at most so many, with the eyes of `hazegen inspect`.
 
     Raises:
-        RefusedError: The maps cannot be what they are said to be, and `trust` is not set.
+        RefusedError: The maps cannot be what they are said to be, and the options do not trust them.
     """
     reading = tasks[0].reading
     if reading.flat_m is not None:
         return
     refs = itertools.islice((ref for task in tasks for ref in task.plan.scenes), most)
-    found = checks.judge(inspect_read.read_samples(refs, reading))
+    found = look.look(refs, reading, options.patterns()[1], finds_sky=tasks[0].recipe.sky_from_image)
     found = [finding for finding in found if finding.code not in REJECTED_ANYWAY]
     impossible = [finding for finding in found if finding.severity == "impossible"]
-    if impossible and not trust:
+    if impossible and not options.trust_depth:
         raise RefusedError(
             f"The depth maps are not what they are said to be: {impossible[0].code}. {impossible[0].reason} "
-            f'"hazegen inspect --images {shlex.quote(str(reading.images))} --depth {shlex.quote(str(reading.depth))}'
-            '" shows them; --trust-depth goes on all the same.'
+            f'"{words.inspect_command(options, reading)}" shows them; --trust-depth goes on all the same.'
         )
     for finding in found:
         if finding.severity != "note":

@@ -57,7 +57,7 @@ def estimate(
     """
     if model is None:
         plan = planning.plan(options, recipe)
-        depth_source.check_depth(plan.tasks, options.trust_depth, tell)
+        depth_source.check_depth(plan.tasks, options, tell)
         return _estimate(options, recipe, plan, {})
     with tempfile.TemporaryDirectory() as folder:
         probing = dataclasses.replace(depth_source.as_estimated(options, model), out=Path(folder) / "out")
@@ -66,7 +66,7 @@ def estimate(
         began = time.perf_counter()
         done = estimation.estimate_folder(options.images, photos, probing.depth_folder, model)
         seconds = (time.perf_counter() - began) * plan.found / len(photos)
-        depth_source.check_depth(plan.tasks, options.trust_depth, tell, PROBED)
+        depth_source.check_depth(plan.tasks, probing, tell, PROBED)
         told = _estimate(probing, recipe, plan, dict(done.failed))
     return dataclasses.replace(told, seconds=told.seconds + seconds)
 

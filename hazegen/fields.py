@@ -12,6 +12,8 @@ References:
 """
 
 import math
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,8 @@ _POINTS = 64
 _FLATNESS = 2.0
 # Beyond this optical depth the haze is taken as uniform: 0.2 % of the light is left.
 _NOISE_OPTICAL_DEPTH = 6.0
+# Most look-ups along one shell; of a thicker one the noise is averaged more coarsely.
+_MOST_PROBES = 16
 # Slope of a ray below which it counts as this steep: height integrals have their limit there.
 _LEVEL = 1e-9
 
@@ -59,7 +63,7 @@ def path_length(distance_m: NDArray[np.float32], haze: HazeParams, camera: Camer
         return through_height(distance, slope, haze)
     length: Floats = np.zeros_like(distance)
     passed: Floats = np.zeros_like(distance)
-    for end, coarse in zip(shell_ends(haze), shell_densities(haze, camera), strict=True):
+    for end, coarse in shells(haze, camera, distance_m):
         until = through_height(np.minimum(distance, end), slope, haze)
         length += upsample(coarse, CELL_PX, camera.height, camera.width) * (until - passed)
         passed = until
@@ -141,42 +145,61 @@ def coarser(density: NDArray[np.float32]) -> NDArray[np.float32]:
     return density.reshape(half, 2, half, 2, half, 2).mean((1, 3, 5))
 
 
-def shell_ends(haze: HazeParams) -> Floats:
-    """Distances [m] at which the shells end in which each ray's density is taken as constant, (shells,).
+def shells(haze: HazeParams, camera: Camera, distance_m: Floats) -> Iterator[tuple[float, NDArray[np.float32]]]:
+    """Distance [m] at which each shell of patchy haze ends, and its density once for each cell of the picture.
 
-    The shells are thin near the camera and grow with the distance beyond the noise's scale.
+    In a shell each ray's density is taken as constant: the mean of look-ups along it, as many as the noise has
+    points there. What is finer than half a cell's width at its distance is averaged before it is looked up:
+    otherwise distant haze would be a pattern of single samples. Nothing is averaged across the ray beyond that, or
+    the patches would lose contrast.
+
+    Args:
+        distance_m: (height, width); its largest finite distance is where the shells end.
+
+    Yields:
+        The distance, and float32 (rows of cells, columns of cells); cell i is centred at pixel 8 i + 3.5.
     """
-    # The 32-bit number that a record keeps of beta, so that the record alone gives the same shells.
-    reach = _NOISE_OPTICAL_DEPTH / float(np.float32(haze.beta[1]))
-    share = np.arange(1, haze.noise_samples + 1) / haze.noise_samples
-    return haze.noise_scale_m * np.expm1(share * math.log1p(reach / haze.noise_scale_m))
-
-
-def shell_densities(haze: HazeParams, camera: Camera) -> NDArray[np.float32]:
-    """Density of patchy haze in each shell, once for each cell of the picture.
-
-    What is finer than half a shell, or half a cell's width at its distance, is averaged before it is
-    looked up: otherwise distant haze would be a pattern of single samples.
-
-    Returns:
-        float32 (shells, rows of cells, columns of cells); cell i is centred at pixel 8 i + 3.5.
-    """
-    ends = shell_ends(haze)
-    starts = np.concatenate(([0.0], ends[:-1]))
+    ends = shell_ends(haze, distance_m)
     rays = directions(camera, haze, _cell_centres(camera.width), _cell_centres(camera.height))
     levels = [noise(haze.noise_contrast, haze.noise_seed)]
     while len(levels[-1]) > 1:
         levels.append(coarser(levels[-1]))
     point_m = haze.noise_scale_m * _PERIOD_SCALES / _POINTS
-    found = []
-    for start, end in zip(starts, ends, strict=True):
-        middle = (start + end) / 2.0
-        finest_m = max(end - start, middle * CELL_PX / max(camera.fx, camera.fy)) / 2.0
+    for start, end in pairwise((0.0, *ends)):
+        footprint_m = 0.5 * (start + end) * CELL_PX / max(camera.fx, camera.fy)
+        finest_m = max(0.5 * footprint_m, (end - start) / _MOST_PROBES)
         level = min(max(round(math.log2(finest_m / point_m)), 0), len(levels) - 1)
-        right, up, ahead = middle * rays
+        yield end, _shell(levels[level], point_m * 2**level, start, end, rays, haze)
+
+
+def shell_ends(haze: HazeParams, distance_m: Floats) -> Floats:
+    """Distances [m] at which the shells end, (noise_samples,).
+
+    They reach to the frame's largest finite distance, or as far as anything is seen if that is less, so that rays
+    to its far surfaces cross them all; they are thin near the camera and grow beyond the noise's scale.
+    """
+    # The 32-bit number that a record keeps of beta, so that the record alone gives the same shells.
+    reach = _NOISE_OPTICAL_DEPTH / float(np.float32(haze.beta[1]))
+    farthest = float(np.max(distance_m, where=np.isfinite(distance_m), initial=0.0)) or reach
+    share = np.arange(1, haze.noise_samples + 1) / haze.noise_samples
+    return haze.noise_scale_m * np.expm1(share * math.log1p(min(reach, farthest) / haze.noise_scale_m))
+
+
+def _shell(
+    density: NDArray[np.float32], point_m: float, start: float, end: float, rays: Floats, haze: HazeParams
+) -> NDArray[np.float32]:
+    """Mean density along `rays` from `start` to `end`, in a cube of noise whose points lie `point_m` apart.
+
+    The cube of a coarser level holds means of blocks: its points lie in their middles, half a block off.
+    """
+    finest_m = haze.noise_scale_m * _PERIOD_SCALES / _POINTS
+    count = min(math.ceil((end - start) / point_m), _MOST_PROBES)
+    total = np.zeros(rays.shape[1:], np.float32)
+    for probe in range(count):
+        right, up, ahead = (start + (end - start) * (probe + 0.5) / count) * rays
         place = np.stack((right, _FLATNESS * (up + haze.camera_height_m), ahead))
-        found.append(_look_up(levels[level], (place / point_m + 0.5) / 2**level - 0.5))
-    return np.stack(found)
+        total += _look_up(density, (place + 0.5 * finest_m) / point_m - 0.5)
+    return total / np.float32(count)
 
 
 def _look_up(density: NDArray[np.float32], index: Floats) -> NDArray[np.float32]:

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import config, geometry, images, light, preview, render, sampling
+from hazegen import build, config, geometry, images, preview, render, sampling
+from hazegen.depth import readers
+from hazegen.depth.formats import from_camera_file
 from hazegen.recipe import Recipe
-from hazegen.samples import NO_SURFACE, Sample, make_sample
+from hazegen.samples import Sample, make_sample
+from hazegen.scenes import Scene
 
 TILE_WIDTH = 420
 COLUMNS = 3
@@ -73,18 +76,22 @@ def write_gallery(out: Path) -> int:
 
 def under(sample: Sample, recipe: Recipe) -> tuple[NDArray[np.uint8], sampling.HazeParams]:
     """A procedural scene under one draw of a recipe, always the same one."""
-    camera = geometry.Camera(**{name: sample.camera[name] for name in ("width", "height", "fx", "fy", "cx", "cy")})  # type: ignore[arg-type]
-    unit_m = float(sample.camera["depth"]["unit_m"])  # type: ignore[index]
-    depth_m = np.where(sample.depth == NO_SURFACE, np.float32(np.inf), sample.depth * np.float32(unit_m))
-    distance_m = geometry.plane_to_ray(depth_m, camera) if recipe.path == "ray" else depth_m
+    scene = _as_scene(sample, recipe)
     if recipe.needs_camera:
         recipe = config.build(Recipe, recipe.as_dict() | ON_THE_GROUND)
-    estimated = None
-    if isinstance(recipe.atmospheric_light, str):
-        estimated = light.estimate(sample.image, distance_m, recipe.atmospheric_light, recipe.color_space)
-    per_unit = sampling.metres_per_unit(recipe, float(distance_m[np.isfinite(distance_m)].max()))
-    haze = sampling.draw_variants(recipe, SEED, sample.name, 1, per_unit, estimated)[0]
-    return render.render(sample.image, distance_m, haze, recipe.color_space, camera).hazy, haze
+    (haze,) = build.draw_haze(scene, recipe, SEED, 1)
+    return render.render(scene.clean, scene.distance_m, haze, recipe.color_space, scene.camera).hazy, haze
+
+
+def _as_scene(sample: Sample, recipe: Recipe) -> Scene:
+    """A procedural scene, which needs no file to be read and has no holes to be filled."""
+    camera = geometry.Camera(**{name: sample.camera[name] for name in ("width", "height", "fx", "fy", "cx", "cy")})  # type: ignore[arg-type]
+    fmt = from_camera_file(sample.camera["depth"], {})  # type: ignore[arg-type]
+    depth_m = readers.to_metres(sample.depth, fmt, sample.name)
+    distance_m = geometry.plane_to_ray(depth_m, camera) if recipe.path == "ray" else depth_m
+    finite = np.isfinite(distance_m)
+    largest_m, sky = float(distance_m[finite].max()), 1.0 - float(finite.mean())
+    return Scene(sample.name, sample.image, distance_m, largest_m, 0.0, sky, fmt, camera)
 
 
 def _with_lamps(sample: Sample) -> Sample:

@@ -77,7 +77,7 @@ def make(
     if model is not None:
         header["reading"] |= {"model": depth_source.model_of(options)}
     if not shards.is_finished(options.out):
-        depth_source.check_depth(tasks, options.trust_depth, tell)
+        depth_source.check_depth(tasks, options, tell)
     plans = [task.plan for task in tasks]
     shards.write_plan(options.out, header, plans, lambda ref: fingerprint(ref, tasks[0].reading))
     if shards.is_finished(options.out):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import UsageError
-from hazegen.scenes import Reading
+from hazegen.reading import Reading
 
 _MAPS_ALONE = ("depth_kind", "focal_px", "baseline_m", "fit_depth", "depth_pattern")
 _RELATIVE_ALONE = ("near", "far", "sparse", "sparse_scale")
@@ -128,21 +128,8 @@ class MakeOptions(DepthOptions):
 
     def reading(self) -> Reading:
         """How the files of a scene are read."""
-        told = self.format_fields()
-        depth, convention = self.depth or self.depth_folder, self.depth_kind
+        reading = self.reading_of(self.images, self.depth or self.transmission or self.depth_folder)
         if self.transmission is not None:
-            depth, convention = self.transmission, "transmission"
-            told |= {"beta": self.transmission_beta}
-        return Reading(
-            images=self.images,
-            depth=depth,
-            camera=self.camera,
-            fov_deg=self.fov_deg,
-            convention=convention,
-            depth_format=told,
-            fit_depth=self.fit_depth,
-            sparse=self.sparse,
-            sparse_scale=self.sparse_scale,
-            flat_m=self.flat_depth,
-            depth_entries=self.depth is not None,
-        )
+            told = reading.depth_format | {"beta": self.transmission_beta}
+            reading = dataclasses.replace(reading, convention="transmission", depth_format=told)
+        return dataclasses.replace(reading, flat_m=self.flat_depth, depth_entries=self.depth is not None)

@@ -51,8 +51,8 @@ def find_scenes(
         The scenes; the files that have no partner, or several; and the number of other files, whose
         names are of another pattern or format.
     """
-    photos, no_photos = _by_key(images, image_pattern, IMAGE_SUFFIXES)
-    maps, no_maps = _by_key(depth, depth_pattern, depth_suffixes)
+    photos, no_photos = by_key(images, image_pattern, IMAGE_SUFFIXES)
+    maps, no_maps = by_key(depth, depth_pattern, depth_suffixes)
     others = len(no_photos) + len(no_maps)
     if images.resolve() == depth.resolve():
         claimed = {name for names in maps.values() for name in names}
@@ -72,7 +72,7 @@ def find_scenes(
 
 def find_photos(images: Path, image_pattern: str) -> tuple[list[SceneRef], list[Rejected], int]:
     """The photos of a folder alone, as `find_scenes` gives them, without depth maps."""
-    photos, others = _by_key(images, image_pattern, IMAGE_SUFFIXES)
+    photos, others = by_key(images, image_pattern, IMAGE_SUFFIXES)
     found = [SceneRef(key, names[0], "") for key, names in sorted(photos.items()) if len(names) == 1]
     several = [(key, names) for key, names in sorted(photos.items()) if len(names) > 1]
     rejected = [Rejected(key, ";".join(names), "", *_why_unpaired(key, names, [""])) for key, names in several]
@@ -90,9 +90,9 @@ def _why_unpaired(key: str, photo: list[str], map_: list[str]) -> tuple[str, str
     )
 
 
-def _by_key(root: Path, pattern: str, suffixes: Collection[str]) -> tuple[dict[str, list[str]], set[str]]:
-    """The files of each key, and those that are none of this pattern or format."""
-    expression = _pattern(pattern)
+def by_key(root: Path, pattern: str, suffixes: Collection[str]) -> tuple[dict[str, list[str]], set[str]]:
+    """The files of each key, and those that are none of this pattern or format; keys as `find_scenes` has them."""
+    expression = _expression(pattern)
     found: dict[str, list[str]] = {}
     others: set[str] = set()
     for name in sorted(_walk(root)):
@@ -106,12 +106,12 @@ def _by_key(root: Path, pattern: str, suffixes: Collection[str]) -> tuple[dict[s
     return found, others
 
 
-def _pattern(pattern: str) -> re.Pattern[str]:
+def _expression(pattern: str) -> re.Pattern[str]:
     """The regular expression of a name pattern such as '{key}_depth'."""
     if pattern.count("{key}") != 1:
         raise UsageError(
             "A name pattern must say where the key stands. Expected '{key}' once, as in '{key}_depth', "
-            f"received '{pattern}'. Correct --image-pattern or --depth-pattern."
+            f"received '{pattern}'. Correct the pattern."
         )
     before, after = pattern.split("{key}")
     return re.compile(f"{re.escape(before)}(?P<key>.+){re.escape(after)}", re.DOTALL)
@@ -120,7 +120,8 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 def _walk(root: Path) -> Iterator[str]:
     """Paths of all files below `root`, relative to it, with forward slashes."""
     if not root.is_dir():
-        raise UsageError(f"'{root}' is not a folder. Expected a folder of files. Check --images and --depth.")
+        received = "a file" if root.exists() else "nothing of that name"
+        raise UsageError(f"'{root}' is not a folder. Expected a folder of files, received {received}. Check the path.")
 
     def fail(error: OSError) -> None:
         raise error

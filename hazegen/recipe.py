@@ -81,8 +81,9 @@ class Recipe:
             light.
         sweep: Random: each variant draws its own haze. Grid: every combination of the lists of beta (or
             visibility_m) and atmospheric_light once; all else is drawn.
-        beta: Extinction coefficient per unit of d, above 0: '[0.04, 0.08]' or 'uniform(0.6, 1.8)'.
-        visibility_m: Meteorological optical range [m], above 0, as 'log-uniform(50, 2000)'; beta = 2.996 / V.
+        beta: Extinction coefficient per unit of d, in [1e-12, 1e12]: '[0.04, 0.08]' or 'uniform(0.6, 1.8)'.
+        visibility_m: Meteorological optical range [m], in [1e-12, 1e12], as 'log-uniform(50, 2000)';
+            beta = 2.996 / V.
         atmospheric_light: Atmospheric light A in [0, 1], in the colour space of the equation; or estimated
             from each clean image: dark-channel (as Foggy Cityscapes), or brightest-far (mean of the brightest
             tenth of the farthest hundredth).
@@ -106,16 +107,18 @@ class Recipe:
         noise_contrast: Standard deviation of the haze's density in space over its mean, in [0, 3]: patchy
             haze, from 0.3 (uneven) to 1 (drifting banks). Its mean stays 1. Needs path ray and a camera.
         noise_scale_m: Length [m] over which patchy haze thickens and thins once, in [0.1, 10000].
-        noise_samples: Number of densities that are summed up along a ray of patchy haze, 8 to 256.
+        noise_samples: Number of densities that are summed up along the longest rays of patchy haze, 8 to 256.
         height_scale_m: Height [m] over which the haze thins to 1/e, in [0.01, 1000000]; beta is then the
             ground's. Null: the same at every height. Needs path ray and a camera.
-        camera_height_m: Height of the camera above the ground [m], in [0, 10000], for height and patches.
-        camera_pitch_deg: Angle by which the camera looks up [degree], in [-90, 90], for height and patches.
+        camera_height_m: Height of the camera above the ground [m], in [0, 10000], for height_scale_m and
+            noise_contrast.
+        camera_pitch_deg: Angle by which the camera looks up [degree], in [-90, 90], for the same two.
         scattering_blur: Blur by multiple scattering: its standard deviation as a share of the image's width
             for each unit of optical depth, in [0, 0.1].
         illumination: Factor on the light of all surfaces but lamps, in (0, 1]: below 1 for dusk and night.
         glow: Share of the light taken from lamps that is seen as a glow around them, in [0, 100]; above 1
-            for lamps brighter than the white of the image.
+            for lamps brighter than the white of the image; 0: there are no lamps. Not beside sky far, which
+            makes a white sky a surface.
         lamp_threshold: Surfaces whose darkest channel is at least this share of white, in (0, 1], are lamps.
         blur_px: Standard deviation of the lens's blur [px], in [0, 50]. This and what follows is done after
             the haze.
@@ -178,6 +181,7 @@ class Recipe:
                 f"max_holes is out of range. Expected a share in [0, 1), received {self.max_holes}. Correct the recipe."
             )
         self._check_together()
+        self._check_switches()
         if self.sweep == "grid":
             self._check_grid()
 
@@ -193,6 +197,23 @@ class Recipe:
                 f"beside '{self.atmospheric_light}', received '{self.light_channels}'. Set light_channels: gray; "
                 "the estimate keeps its own colour."
             )
+
+        if self.glow.high > 0.0 and self.sky == "far":
+            raise UsageError(
+                "A sky that is a far surface would glow like a lamp. Expected sky 'infinite' or 'reject' beside glow, "
+                f"received '{self.sky}'. Set sky: infinite, or glow: 0."
+            )
+
+    def _check_switches(self) -> None:
+        """What belongs to an effect is not given without it: it would change nothing."""
+        off = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, switches in SWITCHES.items():
+            if getattr(self, name) != off[name] and not any(_can_be_on(self, switch) for switch in switches):
+                raise UsageError(
+                    f"{name} changes nothing while its effect is off. Expected it beside {' or '.join(switches)}, "
+                    f"received {_plain(getattr(self, name))} alone. Turn {switches[0]} on, or set {name} to its "
+                    f"default, {_plain(off[name])}."
+                )
 
     def _check_grid(self) -> None:
         lights = isinstance(self.atmospheric_light, str) or self.atmospheric_light.law == "values"
@@ -213,12 +234,19 @@ class Recipe:
     @property
     def needs_camera(self) -> bool:
         """Whether the haze changes in space, so that each pixel's ray has to be known."""
-        return self.noise_contrast.high > 0.0 or self.height_scale_m is not None
+        return _can_be_on(self, "noise_contrast") or _can_be_on(self, "height_scale_m")
 
     @property
     def light_is_estimated(self) -> bool:
         """Whether the atmospheric light comes from the clean image (light.estimate)."""
         return isinstance(self.atmospheric_light, str)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every variant of a scene would be the same: each draw has one value, and there is no noise."""
+        drawn = [value for name in self.__dataclass_fields__ if isinstance(value := getattr(self, name), Draw)]
+        random = max(self.noise_contrast.high, self.shot_noise.high, self.read_noise.high)
+        return all(len(set(draw.values)) == 1 for draw in drawn) and random == 0.0
 
     def grid_size(self) -> int:
         """Number of combinations of a grid sweep."""
@@ -231,6 +259,23 @@ class Recipe:
         return {name: _plain(value) for name, value in fields.items()}
 
 
+# Fields that do nothing unless one of the effects that these fields switch on is on.
+SWITCHES: dict[str, tuple[str, ...]] = {
+    "wavelengths_nm": ("angstrom_exponent",),
+    "noise_scale_m": ("noise_contrast",),
+    "noise_samples": ("noise_contrast",),
+    "camera_height_m": ("height_scale_m", "noise_contrast"),
+    "camera_pitch_deg": ("height_scale_m", "noise_contrast"),
+    "lamp_threshold": ("glow",),
+}
+
+
+def _can_be_on(recipe: Recipe, switch: str) -> bool:
+    """Whether a field of `SWITCHES` can come out as a number other than 0."""
+    how: Draw | None = getattr(recipe, switch)
+    return how is not None and (how.low, how.high) != (0.0, 0.0)
+
+
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return f"[{', '.join(str(number) for number in value)}]"
@@ -239,8 +284,9 @@ def _plain(value: object) -> object:
 
 # Lowest and highest number of each field, and whether the lowest itself is allowed.
 _RANGES: dict[str, tuple[float, float, bool]] = {
-    "beta": (0.0, 1e30, False),  # records hold 32-bit floats
-    "visibility_m": (0.0, 1e30, False),
+    # Far beyond any haze, and well within 32-bit floats, whatever the unit of d and the wavelengths.
+    "beta": (1e-12, 1e12, True),
+    "visibility_m": (1e-12, 1e12, True),
     "atmospheric_light": (0.0, 1.0, True),
     "angstrom_exponent": (-1.0, 5.0, True),
     "wavelengths_nm": (300.0, 1100.0, True),

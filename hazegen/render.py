@@ -1,7 +1,9 @@
 """The synthesis, fast: strips of rows that stay in the processor's cache, in 32-bit floats.
 
 What it computes is said in synthesis.py, which it is held against: before the camera, at most 1 code
-value differs. The camera is the same function for both.
+value differs, whatever the recipe. The camera is the same function for both, but where views differ by 1
+its picture can differ by more: noise in linear light and a gamma below 1 widen a step in the dark, and JPEG
+spreads it over a block.
 """
 
 from collections.abc import Iterator
@@ -57,8 +59,7 @@ def _lengths(distance_m: Floats, haze: HazeParams, camera: Camera | None) -> Flo
     length_m = np.empty(distance_m.shape, np.float32)
     shells: list[tuple[np.float32, Floats]] = []
     if haze.noise_contrast:
-        ends = fields.shell_ends(haze).astype(np.float32)
-        shells = list(zip(ends, fields.shell_densities(haze, camera), strict=True))
+        shells = [(np.float32(end), coarse) for end, coarse in fields.shells(haze, camera, distance_m)]
     for rows in _strips(*distance_m.shape):
         slope = distance_m[rows]  # of no account where height is of none
         if haze.height_scale_m is not None:
@@ -115,7 +116,7 @@ def _detours(
     """Radiance and glow of scattering.detours where it is needed, else nothing: strips will do."""
     if not scattering.needed(haze):
         return None, None
-    lamp = scattering.lamps(clean, distance_m, haze.lamp_threshold)
+    lamp = scattering.lamps(clean, distance_m, haze)
     through = np.moveaxis(transmission, 2, 0)
     optical_depth = np.float32(haze.beta[1]) * length_m
     found = scattering.detours(_radiance(clean, color_space), lamp, through, optical_depth, haze, _spread)

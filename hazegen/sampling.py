@@ -15,15 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import physics
-from hazegen.errors import UsageError
-from hazegen.recipe import Draw, Recipe
+from hazegen.errors import RefusedError, UsageError
+from hazegen.recipe import SWITCHES, Draw, Recipe
 
 Floats = NDArray[np.floating]
 
 DEFAULT_VARIANTS = 10
 # What a record has features of its own for.
 _FEATURES = ("variant", "beta", "atmospheric_light")
-
+# Fields of HazeParams that belong to effects, and what switches those on.
+_BELONGS_TO = {name: switches for name, switches in SWITCHES.items() if name != "wavelengths_nm"}
+_BELONGS_TO |= {"noise_seed": ("noise_contrast",), "camera_seed": ("shot_noise", "read_noise")}
+# Of beta [1/m]: what a 32-bit float holds with room to spare; a 0 times the infinite distance of the sky is no number.
+_LEAST_BETA, _LARGEST_BETA = 1e-30, 1e30
 
 # Drawn after extinction and light, in this order: their draws are then the same with and without these.
 # A new field goes to the end.
@@ -57,7 +61,8 @@ class HazeParams:
         noise_seed: Key of the generator of patchy haze.
         camera_seed: Key of the generator of the sensor's noise.
 
-    The other attributes are one number each of the recipe's field of that name.
+    The other attributes are one number each of the recipe's field of that name. Those of an effect that is off
+    have their defaults here.
     """
 
     variant: int
@@ -106,15 +111,16 @@ def metres_per_unit(recipe: Recipe, largest_m: float) -> float:
 
 
 def count_variants(recipe: Recipe, variants: int | None) -> int:
-    """How many variants a scene gets: as asked, else the whole grid, else 10.
+    """How many variants a scene gets: as asked, else the whole grid, 1 where all would be the same, else 10.
 
     Raises:
-        UsageError: Below 1, or more than the grid holds.
+        UsageError: Below 1, or more than the grid holds, or more than differ.
     """
-    size = recipe.grid_size() if recipe.sweep == "grid" else None
+    size = recipe.grid_size() if recipe.sweep == "grid" else 1 if recipe.is_constant else None
     count = variants if variants is not None else size or DEFAULT_VARIANTS
     if count < 1 or (size is not None and count > size):
-        limit = f"1 to {size}, the size of the recipe's grid" if size else "at least 1"
+        whole = "the size of the recipe's grid" if recipe.sweep == "grid" else "since the recipe draws one haze alone"
+        limit = f"1 to {size}, {whole}" if size else "at least 1"
         raise UsageError(
             f"The number of variants is out of range. Expected {limit}, received {count}. "
             "Change --variants, or widen the recipe."
@@ -179,6 +185,7 @@ def _params(
     per_unit = extinction if recipe.beta else float(physics.beta_from_visibility(extinction))
     exponent = _later(recipe.angstrom_exponent, rng)
     betas = [float(physics.beta_at_wavelength(per_unit / unit_m, nm, exponent)) for nm in recipe.wavelengths_nm]
+    _check_betas(betas, unit_m)
     tinted = [
         value * factor + _later(recipe.light_bias, rng) for value, factor in zip(light, recipe.light_color, strict=True)
     ]
@@ -186,13 +193,29 @@ def _params(
     drawn: dict[str, Any] = {name: _later(getattr(recipe, name), rng) for name in _DRAWN_LATER}
     if drawn["jpeg_quality"] is not None:
         drawn["jpeg_quality"] = round(drawn["jpeg_quality"])
+    drawn |= {"noise_samples": recipe.noise_samples, "lamp_threshold": recipe.lamp_threshold}
     if drawn["noise_contrast"] > 0.0:
-        drawn |= {"noise_seed": _seed(rng), "noise_samples": recipe.noise_samples}
+        drawn["noise_seed"] = _seed(rng)
     if drawn["shot_noise"] > 0.0 or drawn["read_noise"] > 0.0:
         drawn["camera_seed"] = _seed(rng)
-    if drawn["glow"] > 0.0 or drawn["illumination"] < 1.0:
-        drawn["lamp_threshold"] = recipe.lamp_threshold
+    drawn = {name: value for name, value in drawn.items() if _does_something(name, drawn)}
     return HazeParams(variant, (betas[0], betas[1], betas[2]), (lights[0], lights[1], lights[2]), unit_m, **drawn)
+
+
+def _check_betas(betas: list[float], unit_m: float) -> None:
+    """Raises RefusedError where a scene's unit of d makes numbers that a record cannot hold."""
+    if all(_LEAST_BETA <= beta <= _LARGEST_BETA for beta in betas):
+        return
+    raise RefusedError(
+        f"The haze of a scene is out of range. Expected beta in [{_LEAST_BETA:g}, {_LARGEST_BETA:g}] per metre, "
+        f"received {', '.join(f'{beta:.3g}' for beta in betas)} with {unit_m:.3g} m for the unit of depth. Correct the "
+        "unit of the depth maps, or the recipe's beta and depth_norm."
+    )
+
+
+def _does_something(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether a field is no effect's, or one of the effects that it belongs to is on."""
+    return name not in _BELONGS_TO or any(values[switch] for switch in _BELONGS_TO[name])
 
 
 def _number(how: Draw, rng: np.random.Generator) -> float:
@@ -213,10 +236,14 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def as_json_fields(haze: HazeParams) -> dict[str, object]:
-    """The fields of `haze` that the record has no feature of its own for and that are not switched off."""
+    """The fields of `haze` that the record has no feature of its own for, without those of effects that are off."""
     values = dataclasses.asdict(haze)
     off = {field.name: field.default for field in dataclasses.fields(haze)}
-    return {name: value for name, value in values.items() if name not in _FEATURES and value != off[name]}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in _FEATURES and (_does_something(name, values) if name in _BELONGS_TO else value != off[name])
+    }
 
 
 def from_record(

@@ -8,7 +8,7 @@ width): a plane is what NumPy is fast on.
 The forms are common practice in graphics, not a solution of radiative transfer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +54,14 @@ def detours(
         J and the glow, both (3, height, width).
     """
     dimmed = np.float32(haze.illumination)
-    lit = radiance * (dimmed + (1 - dimmed) * lamp)
-    added = np.zeros_like(lit)
+    # One name for the radiance, unlit and lit: a caller that keeps no other is not made to hold both.
+    radiance = radiance * (dimmed + (1 - dimmed) * lamp)
+    added: Floats = np.zeros(radiance.shape, radiance.dtype)
     if haze.glow:
-        added = glow(np.float32(haze.glow) * lit * lamp * (1 - transmission), optical_depth, spread)
+        added = glow(radiance * (np.float32(haze.glow) * lamp * (1 - transmission)), optical_depth, spread)
     if haze.scattering_blur:
-        lit = scatter(lit, optical_depth, haze.scattering_blur, spread)
-    return lit, added
+        radiance = scatter(radiance, optical_depth, haze.scattering_blur, spread)
+    return radiance, added
 
 
 def spread(plane: Floats, layer: int) -> Floats:
@@ -113,40 +114,47 @@ def glow(taken: Floats, optical_depth: Floats, spread: Spread) -> Floats:
     Returns:
         (3, height, width); its sum is at most that of `taken`.
     """
-    members = _members(optical_depth, _GLOW_WIDTH, _WIDEST_GLOW)
-    parts = [member * np.float32(2**layer) for layer, member in enumerate(members)]
-    here = 1 - members[0]
-    whole = sum(parts, here)
+    # The layers are gone through twice, so that none has to be kept.
+    here = 1 - next(_members(optical_depth, _GLOW_WIDTH, _WIDEST_GLOW))
+    whole = sum(_glow_parts(optical_depth), here)
     result = taken * (here / whole)
-    for layer, part in enumerate(parts):
+    for layer, part in enumerate(_glow_parts(optical_depth)):
         part /= whole
         for plane, seen in zip(taken, result, strict=True):
             seen += spread(plane * part, layer)
     return result
 
 
-def lamps(clean: NDArray[np.uint8], distance_m: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """How far each pixel is a lamp, in [0, 1]: a surface with a channel of `threshold` or more of white.
+def _glow_parts(optical_depth: Floats) -> Iterator[Floats]:
+    for layer, member in enumerate(_members(optical_depth, _GLOW_WIDTH, _WIDEST_GLOW)):
+        yield member * np.float32(2**layer)
+
+
+def lamps(clean: NDArray[np.uint8], distance_m: NDArray[np.float32], haze: HazeParams) -> NDArray[np.float32]:
+    """How far each pixel is a lamp, in [0, 1]: a surface whose darkest channel is near white.
+
+    White alone makes a lamp: a red sign is bright in one channel and shines no more than a wall. The sky is none, if
+    its distance is infinite: a sky that depth maps hold as a far surface cannot be told from a white wall.
 
     Returns:
-        float32 (height, width); the sky is no lamp.
+        float32 (height, width); all 0 for haze without a glow.
     """
-    brightest = clean.max(axis=2).astype(np.float32) / np.float32(255.0)
-    share = np.clip((brightest - np.float32(threshold)) / np.float32(_LAMP_RAMP) + np.float32(1.0), 0.0, 1.0)
+    if not haze.glow:
+        return np.zeros(distance_m.shape, np.float32)
+    darkest = clean.min(axis=2).astype(np.float32) / np.float32(255.0)
+    share = np.clip((darkest - np.float32(haze.lamp_threshold)) / np.float32(_LAMP_RAMP) + np.float32(1.0), 0.0, 1.0)
     return np.where(np.isfinite(distance_m), share, np.float32(0.0))
 
 
-def _members(optical_depth: Floats, share: float, widest: float) -> list[Floats]:
-    """How far each pixel belongs to each layer or a wider one, float32 (height, width).
+def _members(optical_depth: Floats, share: float, widest: float) -> Iterator[Floats]:
+    """How far each pixel belongs to each layer or a wider one, float32 (height, width), layer by layer.
 
     It rises from 0 to 1 while the pixel's blur widens from the layer before to this one.
     """
     width = optical_depth.shape[1]
     # Not infinite: 0 times the depth of the sky is not a number.
     blur_px = np.minimum(optical_depth, _DEEPEST).astype(np.float32) * np.float32(share * width)
-    members: list[Floats] = []
     narrower, wide = 0.0, CELL_BLUR
-    while not members or wide <= widest * width:
-        members.append(np.clip((blur_px - narrower) / np.float32(wide - narrower), 0.0, 1.0))
+    while narrower == 0.0 or wide <= widest * width:
+        yield np.clip((blur_px - narrower) / np.float32(wide - narrower), 0.0, 1.0)
         narrower, wide = wide, 2.0 * wide
-    return members

@@ -1,22 +1,22 @@
 """Reads one scene: a photo, and how far each of its pixels is."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import geometry, images
-from hazegen.depth import calibration, completion, containers, conventions, readers, refinement, scale, sky
-from hazegen.depth.conventions import Convention
-from hazegen.depth.formats import RELATIVE, DepthFormat, from_camera_file
+from hazegen import geometry, images, intrinsics
+from hazegen.depth import completion, containers, conventions, readers, refinement, scale, sky
+from hazegen.depth.alignment import is_resized
+from hazegen.depth.formats import RELATIVE, DepthFormat
 from hazegen.errors import HazegenError, RefusedError
 from hazegen.geometry import Camera
 from hazegen.pairing import SceneRef
+from hazegen.reading import Reading
 from hazegen.recipe import Recipe
 
 Floats = NDArray[np.float32]
@@ -28,37 +28,6 @@ class SceneRejected(RefusedError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the files of every scene are read.
-
-    Attributes:
-        images, depth: Folders; for a convention that stacks its frames, the one file of both.
-        camera: One camera file for all scenes, or the folder that holds one for each.
-        fov_deg: Horizontal field of view of all scenes [degree], where there is no camera file.
-        convention: Name of the convention that the depth maps follow.
-        depth_format: Fields of DepthFormat that were given; they stand above camera files and convention.
-        fit_depth: Whether a depth map of another size is resized to its image (nearest neighbour).
-        sparse: Folder of sparse metric maps that the scale of relative depth is fitted to.
-        sparse_scale: Metres in one unit of these; None as DepthFormat.unit.
-        flat_m: Plane depth [m] of every pixel of every photo, where there are no depth maps (`depth` is unused).
-        depth_entries: Whether the `depth` entry of a camera file is about these maps. It is about files, not about
-            flat depth, what a network estimated, or transmissions in place of them.
-    """
-
-    images: Path
-    depth: Path
-    camera: Path | None = None
-    fov_deg: float | None = None
-    convention: str = "custom"
-    depth_format: dict[str, Any] = field(default_factory=dict)
-    fit_depth: bool = False
-    sparse: Path | None = None
-    sparse_scale: float | None = None
-    flat_m: float | None = None
-    depth_entries: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,10 +64,13 @@ def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
     """
     convention = conventions.find(reading.convention)
     clean = _reading("image", lambda: read_clean(ref, reading))
-    camera, fmt = _reading("camera", lambda: read_camera(ref, reading, clean.shape[1], clean.shape[0]))
+    camera, fmt = _reading("camera", lambda: intrinsics.read_camera(ref, reading, clean.shape[1], clean.shape[0]))
     depth_m = _reading("depth", lambda: _read_depth(ref, reading, fmt, clean.shape[:2]))
-    depth_m = _same_size(ref.key, clean, depth_m, reading.fit_depth)
-    if recipe.sky_from_image or convention.lidar:
+    depth_m = fitted(ref.key, depth_m, clean.shape[:2], reading, fmt)
+    looks_for_sky = recipe.sky_from_image or convention.sky_is_hole
+    if looks_for_sky or recipe.needs_camera:
+        _reading("turned", lambda: _check_upright(ref, reading))
+    if looks_for_sky:
         depth_m = np.where(sky.find_sky(clean, depth_m), np.float32(np.inf), depth_m)
     holes, unbounded = float(np.isnan(depth_m).mean()), float(np.isinf(depth_m).mean())
     _check_shares(ref.key, holes, unbounded, recipe)
@@ -139,6 +111,17 @@ def read_clean(ref: SceneRef, reading: Reading) -> NDArray[np.uint8]:
         return containers.read_stacked_photo(reading.images, ref.frame)
     path = reading.images / ref.image
     return images.as_rgb8(images.read_picture(path), path.name)
+
+
+def _check_upright(ref: SceneRef, reading: Reading) -> None:
+    """Refuses a photo that viewers turn: it is used as it is stored, where its first row is not what is above."""
+    turn = 1 if ref.frame is not None else images.orientation(images.read_file(reading.images / ref.image))
+    if turn != 1:
+        raise RefusedError(
+            f"Image '{ref.image}' is stored turned. Expected EXIF orientation 1 where the haze or the search for sky "
+            f"depends on what is above, received {turn}. Turn the image and its depth map alike, and save the image "
+            "without the tag."
+        )
 
 
 def depth_path(ref: SceneRef, reading: Reading) -> Path:
@@ -212,76 +195,45 @@ def sparse_path(ref: SceneRef, reading: Reading) -> Path | None:
     return found
 
 
-def read_camera(ref: SceneRef, reading: Reading, width: int, height: int) -> tuple[Camera | None, DepthFormat]:
-    """The scene's intrinsics, where any are known, and the format of its depth map."""
-    convention, path = conventions.find(reading.convention), intrinsics_path(ref, reading)
-    if path is None:
-        camera = geometry.camera_from_fov(reading.fov_deg, width, height) if reading.fov_deg else None
-        return camera, from_camera_file({}, reading.depth_format, convention.format)
-    if convention.calibration is not None:
-        return _calibrated(path, reading, convention, (height, width))
-    camera, depth_fields = load_camera(path)
-    if (camera.width, camera.height) != (width, height):
-        raise RefusedError(
-            f"The intrinsics of scene '{ref.key}' belong to another size. Expected those of {width} x {height}, "
-            f"received {camera.width} x {camera.height}. Scale fx, fy, cx, cy in '{path.name}'."
-        )
-    entry = depth_fields if reading.depth_entries else {}
-    return camera, from_camera_file(entry, reading.depth_format, convention.format)
+def fitted(key: str, depth_m: Floats, size: tuple[int, ...], reading: Reading, fmt: DepthFormat) -> Floats:
+    """The depth map in the size of its photo: as it is, or resized where --fit-depth allows it and that is right.
 
-
-def _calibrated(
-    path: Path, reading: Reading, convention: Convention, size: tuple[int, int]
-) -> tuple[Camera | None, DepthFormat]:
-    """Intrinsics and format by the calibration file that the convention's sets bring along."""
-    assert convention.calibration is not None
-    told = calibration.read_calibration(convention.calibration, path, size)
-    fields = {"focal_px": told.focal_px, "baseline_m": told.baseline_m, "doffs_px": told.doffs_px}
-    return told.camera, from_camera_file(fields, reading.depth_format, convention.format)
-
-
-def intrinsics_path(ref: SceneRef, reading: Reading) -> Path | None:
-    """The file of a scene's intrinsics: its convention's calibration, the camera file of its key, or that of all."""
-    kind = conventions.find(reading.convention).calibration
-    if kind is not None:
-        return calibration.path_of(kind, ref.key, reading.depth / ref.depth, reading.camera)
-    if reading.camera is not None and reading.camera.is_dir():
-        return reading.camera / f"{ref.key}.json"
-    return reading.camera
-
-
-def load_camera(path: Path) -> tuple[Camera, dict[str, Any]]:
-    """Intrinsics and the `depth` entry (empty where there is none) of a camera file.
+    Args:
+        key: Name of the scene.
+        depth_m: Depth or distance [m], (height, width) of the map.
+        size: Height and width of the photo.
+        reading: Whether to resize, and the convention that the map follows.
+        fmt: What the numbers of its file mean.
 
     Raises:
-        RefusedError: Missing, not JSON, or without one of the intrinsics.
+        SceneRejected: Another size without --fit-depth, other proportions, or resized disparity.
     """
-    try:
-        content = json.loads(images.read_file(path))
-        names = ("width", "height", "fx", "fy", "cx", "cy")
-        return Camera(**{name: content[name] for name in names}), dict(content.get("depth", {}))
-    except RefusedError:
-        raise
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise RefusedError(
-            f"Camera file '{path.name}' cannot be used. Expected JSON with width, height, fx, fy, cx, cy in "
-            f"pixels, received: {type(error).__name__}: {error}. Correct the file."
-        ) from None
-
-
-def _same_size(key: str, clean: NDArray[np.uint8], depth_m: Floats, fit: bool) -> Floats:
-    height, width = clean.shape[:2]
+    height, width = size
     if depth_m.shape == (height, width):
         return depth_m
-    if not fit:
+    differ = f"Depth and image of scene '{key}' differ in"
+    sizes = f"received image ({height}, {width}) and depth {depth_m.shape}"
+    if not reading.fit_depth:
         raise SceneRejected(
             "size",
-            f"Depth and image of scene '{key}' differ in size. Expected equal height and width, received image "
-            f"({height}, {width}) and depth {depth_m.shape}. Pass --fit-depth to resize the depth map.",
+            f"{differ} size. Expected equal height and width, {sizes}. Pass --fit-depth to resize the depth map.",
+        )
+    if fmt.values == "disparity":
+        raise SceneRejected(
+            "size",
+            f"{differ} size, and disparity counts pixels. Expected equal height and width, {sizes}. Nobody says which "
+            "picture's pixels these are: resize the maps yourself, and their numbers by the ratio of the widths where "
+            "they are the small picture's.",
+        )
+    if not conventions.find(reading.convention).stretched and not (depth_m.size and is_resized(size, depth_m.shape)):
+        raise SceneRejected(
+            "size",
+            f"{differ} proportions. Expected a map of the whole image, {sizes}. --fit-depth does not stretch maps: "
+            "crop the image as the map was cropped.",
         )
     # Nearest neighbour: a mean of near and far is a distance that is nowhere in the scene.
-    fitted = cv2.resize(depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(fitted, np.float32)
+    resized = cv2.resize(depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, np.float32)
 
 
 def _check_shares(key: str, holes: float, unbounded: float, recipe: Recipe) -> None:
@@ -307,7 +259,7 @@ def _check_shares(key: str, holes: float, unbounded: float, recipe: Recipe) -> N
 
 def _convert(key: str, depth_m: Floats, fmt: DepthFormat, camera: Camera | None, recipe: Recipe) -> Floats:
     """Plane depth or distance along the ray, whichever the recipe asks for."""
-    have = measured_along(fmt, recipe)
+    have = measured_along(fmt, recipe.path)
     if have == recipe.path:
         return depth_m
     if camera is None:
@@ -316,10 +268,10 @@ def _convert(key: str, depth_m: Floats, fmt: DepthFormat, camera: Camera | None,
     return convert(depth_m, camera)
 
 
-def measured_along(fmt: DepthFormat, recipe: Recipe) -> str:
-    """Which length the maps hold: 'plane' or 'ray'; a transmission's path is the recipe's own."""
+def measured_along(fmt: DepthFormat, path: Literal["plane", "ray"]) -> Literal["plane", "ray"]:
+    """Which length the maps hold, where `path` is asked for: a transmission's path is whichever is."""
     if fmt.values == "transmission":
-        return recipe.path
+        return path
     return "ray" if fmt.values == "ray" else "plane"
 
 

@@ -1,6 +1,6 @@
 """A clean image, its distances and the haze between: the readable reference of the synthesis.
 
-render.py does the same fast, and is held against this.
+render.py does the same fast, and is held against this: 1 code value at most, before the camera's part.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def render(
     glow: NDArray[np.floating] = np.zeros_like(radiance)
     if scattering.needed(haze):
         optical_depth = np.float32(haze.beta[1]) * length_m
-        lamp = scattering.lamps(clean, distance_m, haze.lamp_threshold)
+        lamp = scattering.lamps(clean, distance_m, haze)
         planes, through = np.moveaxis(radiance, 2, 0), np.moveaxis(transmission, 2, 0)
         found = scattering.detours(planes, lamp, through, optical_depth, haze, scattering.spread)
         radiance, glow = (np.moveaxis(picture, 0, 2) for picture in found)

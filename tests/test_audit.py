@@ -1,7 +1,9 @@
 """hazegen audit on sets whose recipe the test itself has used, and on sets that are broken in known ways."""
 
 import csv
+import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +11,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 from conftest import draw_clean, smooth
+from depth_fixtures import pfm
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hazegen import color, config, geometry, images, physics
+from hazegen import cli, color, config, geometry, images, physics
 from hazegen.audit import checks as audit_checks
 from hazegen.audit import fit as audit_fit
 from hazegen.audit import pairing as audit_pairing
 from hazegen.audit import patches as audit_patches
 from hazegen.audit import report as audit_report
-from hazegen.audit import summary as audit_summary
 from hazegen.audit import values as audit_values
 from hazegen.audit.run import AuditOptions, Report, audit
+from hazegen.audit.summary import Summary
 from hazegen.errors import RefusedError, UsageError
 from hazegen.recipe import Draw, Recipe
 
@@ -100,6 +104,11 @@ def gray(*values: float) -> list[tuple[float, float, float]]:
 def run(made: dict[str, Path], depth: bool = True, **more: object) -> Report:
     maps = {"depth": made["depth"], "depth_scale": 0.001} if depth else {}
     return audit(AuditOptions(hazy=made["hazy"], clean=made["clean"], **({"workers": 1} | maps | more)))
+
+
+def recipe_of(summary: Summary) -> Recipe:
+    """The recipe that was found, through the text of its file."""
+    return config.build(Recipe, yaml.safe_load(audit_report.as_yaml(summary)))
 
 
 def codes(report: Report) -> dict[str, str]:
@@ -234,8 +243,7 @@ def test_recipe_of_a_set_is_found(tmp_path, haze, factor):
     assert fields["beta"].values == pytest.approx(per_unit, rel=0.03)
     assert fields["atmospheric_light"].values == pytest.approx(LIGHTS, abs=0.006)
     assert {summary.confidence[name] for name in ("depth_norm", "beta", "atmospheric_light")} == {"high"}
-    recipe = audit_summary.as_recipe(summary)
-    assert recipe.grid_size() == 6
+    assert recipe_of(summary).grid_size() == 6
     assert any(line.startswith("Number 1 of the hazy names decides beta: 1: ") for line in summary.evidence)
     assert any(line.startswith("Number 2 of the hazy names decides A: 1: ") for line in summary.evidence)
 
@@ -276,7 +284,7 @@ def test_law_and_unit_of_a_random_set_are_found(tmp_path, law, norm):
     assert summary.fields["atmospheric_light"].low == pytest.approx(0.7, abs=0.02)
     assert "Number 1 of the hazy names is A." in summary.evidence
     assert "Number 2 of the hazy names is beta." in summary.evidence
-    audit_summary.as_recipe(summary)
+    assert recipe_of(summary).beta == summary.fields["beta"]
 
 
 def test_without_depth_light_and_space_are_found_and_beta_is_not(tmp_path):
@@ -291,7 +299,8 @@ def test_without_depth_light_and_space_are_found_and_beta_is_not(tmp_path):
         "No distances explain the pairs" in line and "beta, path and unit cannot" in line
         for line in report.summary.evidence
     )
-    assert audit_summary.as_recipe(report.summary) is None
+    with pytest.raises(UsageError, match="beta"):
+        recipe_of(report.summary)
 
 
 def test_number_of_workers_changes_nothing(tmp_path):
@@ -475,7 +484,10 @@ def test_unreadable_file_is_counted_and_named(broken):
     [
         (lambda path: path.write_bytes(b"nothing"), "'room_0.png' is not a picture that can be read"),
         (lambda path: path.unlink(), "No depth map has the name of the clean picture."),
-        (lambda path: write(path, images.read_picture(path)[:50]), "of another size. Expected 192 x 144 as the clean"),
+        (
+            lambda path: write(path, images.read_picture(path)[:50]),
+            "equal height and width, received image (144, 192) and depth (50, 192)",
+        ),
         (lambda path: write(path, np.zeros((HEIGHT, WIDTH), np.uint16)), "too few finite distances"),
     ],
 )
@@ -588,6 +600,65 @@ def test_names_pair(tmp_path, hazy, clean, rest):
     assert not lonely
 
 
+@pytest.mark.parametrize(
+    ("pattern", "hazy", "key"),
+    [
+        ("{key}", "terrace_0.8.png", "terrace"),
+        ("{key}", "terrace.png", "terrace"),
+        ("{key}/im0", "terrace/im0.png", "terrace"),
+        ("{key}/hazy", "deep/terrace_0.8/hazy.png", "deep/terrace"),
+    ],
+)
+def test_patterns_that_are_paths_pair(tmp_path, pattern, hazy, key):
+    clean, depth = touch(tmp_path / "c", f"{key}/im0.png"), touch(tmp_path / "d", f"{key}/disp0GT.png")
+    pairs, lonely = audit_pairing.find_pairs(
+        dataclasses.replace(touch(tmp_path / "h", hazy), pattern=pattern),
+        dataclasses.replace(clean, pattern="{key}/im0"),
+        dataclasses.replace(depth, pattern="{key}/disp0GT"),
+    )
+    assert [(pair.key, pair.clean, pair.depth) for pair in pairs] == [(key, f"{key}/im0.png", f"{key}/disp0GT.png")]
+    assert lonely == []
+
+
+def test_set_of_a_convention_whose_names_are_paths_is_audited(tmp_path):
+    """As ETH3D has it: one folder for each scene, with photo, disparity and calibration."""
+    made = folders(tmp_path)
+    for number in range(2):
+        clean, depth_m = draw_scene(number)
+        scene = made["clean"] / f"room_{number}"
+        scene.mkdir()
+        write(scene / "im0.png", clean)
+        disparity = (200.0 * 0.1 / depth_m).astype(np.float32)
+        (scene / "disp0GT.pfm").write_bytes(pfm(disparity))
+        (scene / "calib.txt").write_text(CALIBRATION)
+        for i, beta in enumerate((0.1, 0.2), 1):
+            write(made["hazy"] / f"room_{number}_{i}.png", add_haze(clean, depth_m, beta, (0.9,) * 3, Haze()))
+    report = audit(AuditOptions(hazy=made["hazy"], clean=made["clean"], depth=made["clean"], depth_kind="eth3d"))
+    assert set(codes(report).values()) == {""}
+    assert len(report.pairs) == 4
+    assert report.summary.fields["beta"].values == pytest.approx((0.1, 0.2), rel=0.03)
+
+
+CALIBRATION = f"cam0=[200 0 95; 0 200 71; 0 0 1]\ndoffs=0\nbaseline=100\nwidth={WIDTH}\nheight={HEIGHT}\n"
+
+
+def test_transmission_maps_are_turned_into_no_other_path(tmp_path):
+    """Their path is that of the recipe that made them, so a camera changes nothing."""
+    made = write_set(tmp_path, (0.1,), gray(0.9), Haze(path="ray"), scenes=1)
+    _, depth_m = draw_scene(0)
+    distance = geometry.plane_to_ray(depth_m, geometry.camera_from_fov(FOV_DEG, WIDTH, HEIGHT))
+    (made["depth"] / "room_0.png").unlink()
+    np.save(made["depth"] / "room_0.npy", np.exp(-0.1 * distance).astype(np.float32))
+    camera = geometry.camera_from_fov(FOV_DEG, WIDTH, HEIGHT)
+    told = dataclasses.asdict(camera) | {"depth": {"values": "transmission", "beta": 0.1}}
+    (tmp_path / "camera.json").write_text(json.dumps(told))
+    report = run(made, depth_scale=None, camera=tmp_path / "camera.json")
+    (pair,) = report.pairs
+    assert {path for path, _ in pair.fits} == {"plane"}
+    assert pair.fits["plane", "srgb"].beta == pytest.approx(0.1, rel=0.02)
+    assert pair.fits["plane", "srgb"].rmse < 0.004
+
+
 def test_longest_clean_name_wins(tmp_path):
     hazy = touch(tmp_path / "h", "1_2_3.png", "1_9_3.png")
     pairs, _ = audit_pairing.find_pairs(hazy, touch(tmp_path / "c", "1.png", "1_2.png"), None)
@@ -631,7 +702,7 @@ def test_unmatched_files_are_listed_and_patterns_taken_off(tmp_path):
         ),
         (
             lambda p: audit_pairing.find_pairs(touch(p, "a.png"), touch(p / "no", "a.png"), touch(p / "none")),
-            "is not a folder. Expected a folder of files. Check --hazy, --clean and --depth",
+            "none' is not a folder. Expected a folder of files, received nothing of that name. Check the path",
         ),
     ],
 )
@@ -657,14 +728,18 @@ def test_no_pair_at_all_is_refused(tmp_path):
         ({"depth_scale": 0.001}, "--depth-scale is of no use alone. Expected --depth beside it"),
         ({"fov_deg": 60.0}, "--fov-deg is of no use alone"),
         ({"depth": Path("d"), "sparse": Path("s")}, "--sparse is no option of an audit"),
-        ({"depth": Path("d"), "fov_deg": 200.0}, "The field of view is out of range"),
         ({"depth": Path("d"), "depth_kind": "nyu-mat"}, "'nyu-mat' has all its frames in one file"),
-        ({"depth": Path("d"), "depth_values": "disparity"}, "Disparity needs a focal length and a baseline"),
     ],
 )
 def test_options_out_of_range_are_refused(more, message):
     with pytest.raises(UsageError, match=message):
         AuditOptions(hazy=Path("h"), clean=Path("c"), **more)
+
+
+def test_options_that_miss_something_are_refused_before_anything_is_read():
+    options = AuditOptions(hazy=Path("h"), clean=Path("c"), depth=Path("d"), depth_values="disparity")
+    with pytest.raises(UsageError, match="Disparity needs a focal length and a baseline"):
+        audit(options)
 
 
 def test_number_of_workers_is_checked(broken):
@@ -766,11 +841,57 @@ def test_report_is_written_and_read_again(broken, tmp_path):
     assert float(rows[1]["beta"]) == pytest.approx(0.2, rel=0.02)
     assert float(rows[1]["A_green"]) == pytest.approx(0.9, abs=0.004)
     recipe = config.build(Recipe, config.read_config(files["recipe"], Recipe))
-    assert recipe == audit_summary.as_recipe(report.summary)
+    assert recipe == Recipe(name="audited", **report.summary.fields) == recipe_of(report.summary)
     lines = audit_report.report_lines(report)
     assert any("mismatch" in line and "room_1.png" in line for line in lines)
     assert any("alone.png" in line for line in lines)
     assert any(line.startswith("  beta ") and str(recipe.beta) in line for line in lines)
+
+
+def call(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def test_files_of_the_report_get_the_folders_they_need(broken, tmp_path):
+    files = {name: tmp_path / "new" / name / "file" for name in ("json", "csv", "recipe")}
+    words = [word for name, path in files.items() for word in (f"--{name}", path)]
+    assert call("audit", "--hazy", broken["hazy"], "--clean", broken["clean"], *words) == 0
+    assert all(path.stat().st_size > 100 for path in files.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--csv", "taken/table.csv"),
+            "'taken/table.csv' cannot be written. Expected a file in a folder that can",
+        ),
+        (("--recipe", "."), "'.' cannot be written. Expected a file in a folder that can be written to, received a fo"),
+        (("--json", "x", "--csv", "x"), "'x' is named twice. Expected a file of its own for each output"),
+    ],
+)
+def test_file_that_cannot_be_written_is_refused_before_the_work(broken, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    Path("taken").touch()
+    monkeypatch.setattr("hazegen.audit.run.find_pairs", lambda *folders: pytest.fail("the work has begun"))
+    assert call("audit", "--hazy", broken["hazy"], "--clean", broken["clean"], *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_are_written_as_they_are(broken, tmp_path, capfd):
+    name = os.fsdecode(b"\xff\n")
+    for folder in ("hazy", "clean", "depth"):
+        for path in broken[folder].glob("room_0*"):
+            path.rename(path.with_name(path.name.replace("room_0", name)))
+    files = {word: tmp_path / word for word in ("json", "csv", "recipe")}
+    words = [word for option, path in files.items() for word in (f"--{option}", path)]
+    write(broken["hazy"] / f"{name}_1_1.png", hazy_of(broken, "room_1_1_1.png"))
+    assert call("audit", "--hazy", broken["hazy"], "--clean", broken["clean"], *words) == 3
+    assert "\\udcff" in capfd.readouterr().out
+    with files["csv"].open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["clean"] for row in rows} == {f"{name}.png", "room_1.png"}
+    assert {pair["ref"]["key"] for pair in json.loads(files["json"].read_text())["pairs"]} == {name, "room_1"}
 
 
 def test_recipe_file_without_beta_needs_one_beside_it(broken):

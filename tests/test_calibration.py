@@ -148,3 +148,13 @@ def test_camera_file_of_another_picture_is_refused(tmp_path):
         RefusedError, match=r"of another picture. Expected 'ulm_001_camera.json' for scene 'ulm/ulm_001'"
     ):
         path_of("cityscapes", "ulm/ulm_001", tmp_path / "d.png", own)
+
+
+@pytest.mark.parametrize("number", ["1" + 400 * "0", "1" + 5000 * "0"])
+def test_number_without_end_is_refused(tmp_path, number):
+    path = written(tmp_path / "a.json", json.dumps(CITYSCAPES).replace("2262.52", number))
+    with pytest.raises(RefusedError, match=r"'a.json' cannot be used. .*received (Overflow|Value)Error"):
+        read_calibration("cityscapes", path, (4, 4))
+    path = written(tmp_path / "calib.txt", MIDDLEBURY.replace("width=741", f"width={number}"))
+    with pytest.raises(RefusedError, match=r"'calib.txt' cannot be used. .*received (Overflow|Value)Error"):
+        read_calibration("middlebury", path)

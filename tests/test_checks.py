@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import time
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hazegen import samples
 from hazegen.depth import alignment, checks, cues, numbers, pooled
 from hazegen.depth.finding import SEVERITIES
-from hazegen.depth.formats import DepthFormat
+from hazegen.depth.formats import DepthFormat, Values
 from hazegen.depth.measures import Sample, measure
 from hazegen.depth.readers import to_metres
 from hazegen.errors import RefusedError
@@ -386,6 +387,9 @@ def test_sizes_that_differ_are_notes_where_the_proportions_agree(scenes):
     assert not {"mirrored", "shifted", "unrelated"} & set(found)
     cut = [changed(scene, np.ascontiguousarray(scene.values[:, :100])) for scene in scenes]
     assert codes(checks.judge(cut))["size"] == "unlikely"
+    rim = [changed(scene, np.ascontiguousarray(scene.values[3:-3, 3:-3])) for scene in scenes]
+    assert alignment.same_proportions(scenes[0].values.shape, rim[0].values.shape)
+    assert codes(checks.judge(rim))["size"] == "unlikely"  # no resizing makes these whole
 
 
 def test_zeros_of_disparity_at_the_top_are_sky_and_no_holes(scenes):
@@ -412,6 +416,52 @@ def test_limits_of_the_median(median_m, severity):
     assert codes(checks.judge([sample])).get("unit") == severity
 
 
+@pytest.mark.parametrize(("count", "severity"), [(1, "unlikely"), (2, "impossible"), (5, "impossible")])
+def test_few_files_that_all_say_clearly_that_they_are_inverted(scenes, count, severity):
+    inverse = (10.0 / floor()).astype(np.float32)
+    samples_ = [changed(scene, inverse + np.float32(n), DepthFormat()) for n, scene in enumerate(scenes[:count])]
+    (found,) = [one for one in checks.judge(samples_) if one.code == "inverted"]
+    assert found.severity == severity
+    assert f"{count} file{'s' if count > 1 else ''})" in found.reason
+
+
+def test_a_single_file_is_inverted_whatever_its_planes_say(scenes):
+    """Disparity of a slope whose index of planes is that of depth: rank correlation with height alone is clear."""
+    disparity = (floor()[::-1]).astype(np.float32)
+    assert cues.plane_index(disparity)[0] > pooled.LARGEST_PLANE
+    assert cues.rise(disparity) < pooled.STRONG_RISE
+    one = changed(scenes[0], disparity, DepthFormat())
+    assert codes(checks.judge([one]))["inverted"] == "unlikely"
+    assert "inverted" not in codes(checks.judge([one] * pooled.FEWEST_FILES))
+
+
+def test_inverted_maps_of_an_unlikely_unit_are_impossible(scenes):
+    disparity = (300.0 / floor()).astype(np.float32)
+    found = codes(checks.judge([changed(scenes[0], disparity, DepthFormat())]))
+    assert (found["inverted"], found["unit"]) == ("impossible", "impossible")
+
+
+def test_advice_on_inverted_maps_names_options_that_exist(scenes):
+    (found,) = [
+        one for one in checks.judge([changed(scenes[0], 1.0 / floor(), DepthFormat())]) if one.code == "inverted"
+    ]
+    named = re.findall(r"--depth-values (.*?),? or the convention", found.reason)
+    assert set(re.split(r", | or ", named[0])) <= set(get_args(Values))
+    assert "of far minus depth save far minus the numbers anew" in found.reason
+
+
+def test_rooms_that_are_too_far_are_told_so_without_a_contradiction(scenes):
+    """Medians inside the ordinary ones, but nothing near: what was expected is not what was received."""
+    rooms = [scene for scene in scenes if scene.key.startswith("room")][:1] * pooled.FEWEST_FILES
+    far = [changed(room, room.values, dataclasses.replace(room.fmt, unit=0.01)) for room in rooms]
+    (found,) = [one for one in checks.judge(far) if one.code == "unit"]
+    median = float(re.search(r"where the median is ([\d.]+) m", found.reason)[1])
+    assert checks.DISTANT_M < median < checks.PLAUSIBLE_M[1]
+    assert re.search(r"Expected near things too .*received depths that reach over a factor of", found.reason)
+    assert f"{checks.PLAUSIBLE_M[0]:g} to {checks.PLAUSIBLE_M[1]:g} m" not in found.reason
+    assert re.search(r"by about 10\.", found.reason)
+
+
 def test_few_levels_of_eight_bits_are_unlikely(scenes):
     values = np.rint(floor() * 10).astype(np.uint8)
     sample = changed(scenes[0], values, DepthFormat(unit=0.1))
@@ -436,3 +486,43 @@ def test_judging_is_quick():
     began = time.process_time()
     checks.judge([sample] * 12)
     assert time.process_time() - began < 3.0
+
+
+@pytest.mark.parametrize(
+    "fmt",
+    [DepthFormat(not_measured=(65535.0,)), DepthFormat(no_surface=1e6), DepthFormat(no_surface_from=1e8)],
+)
+def test_marks_beyond_half_precision_are_marks_of_no_number(fmt):
+    """Blender's background in half precision is infinite; a warning would be an error here."""
+    values = np.full((HEIGHT, WIDTH), 3.0, np.float16)
+    values[0], values[1] = 65504.0, np.inf
+    depth_m = to_metres(values, fmt, "a")
+    assert np.isposinf(depth_m[1]).all()
+    assert (depth_m[0] == 65504.0).all()
+    measured = measure(Sample("a", np.zeros((HEIGHT, WIDTH, 3), np.uint8), values, depth_m, fmt))
+    assert measured.raw == (3.0, 3.0, 65504.0)
+
+
+def test_ordinal_labels_below_a_mark_of_0_are_no_surface_for_the_statistics_either():
+    fmt = DepthFormat("relative", not_measured=(0.0,), near_m=1.0, far_m=9.0)
+    values = np.linspace(1.0, 2.0, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    values[0] = -2.0
+    measured = measure(Sample("a", np.zeros((HEIGHT, WIDTH, 3), np.uint8), values, None, fmt))
+    assert measured.raw[0] >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("image", "depth", "resized"),
+    [
+        ((480, 640), (240, 320), True),
+        ((375, 1242), (188, 621), True),
+        ((375, 1242), (187, 621), True),
+        ((968, 1296), (480, 640), True),  # ScanNet
+        ((480, 640), (460, 620), False),  # NYU Depth v2 without its border
+        ((240, 320), (240, 200), False),
+        ((2272, 1704), (55, 305), False),  # Make3D
+        ((480, 640), (640, 480), False),
+    ],
+)
+def test_resized_maps_are_told_from_cropped_ones(image, depth, resized):
+    assert alignment.is_resized(image, depth) == resized

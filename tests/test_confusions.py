@@ -4,6 +4,7 @@ The photos are labelled frames of NYU Depth v2 in the folder that HAZEGEN_TEST_D
 written as 16-bit millimetres; each confusion is then what a user does by accident.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +12,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from inspect_fixtures import format_of, options_of
 from numpy.typing import NDArray
 
 from hazegen import images
-from hazegen.depth import checks, pooled
+from hazegen.depth import checks, conventions, pooled
 from hazegen.depth.finding import Finding
 from hazegen.depth.measures import Measured, measure
-from hazegen.inspect.find import InspectOptions
+from hazegen.inspect.find import InspectOptions, find
+from hazegen.inspect.look import look as look_before_make
 from hazegen.inspect.read import read_samples
 from hazegen.inspect.report import make_command
 from hazegen.inspect.run import Report, inspect
 from hazegen.pairing import find_scenes
-from hazegen.scenes import Reading
+from hazegen.reading import Reading
 
 DATA = Path(os.environ.get("HAZEGEN_TEST_DATA", "/dev/null"))
 pytestmark = pytest.mark.skipif(
@@ -33,6 +36,7 @@ FRAMES = 24
 CODES = {"inverted", "unit", "8-bit", "false-color", "mirrored", "zero-holes", "transposed", "shifted"}
 # Findings about single files or registration that no sound folder may have either.
 FALSE_ALARMS = CODES | {"upside-down", "turned", "unrelated", "wrapped", "byte-order", "constant", "unreadable"}
+FALSE_ALARMS |= {"convention", "unknown", "calibration", "camera-files"}
 
 
 def nyu_keys(draw: int, count: int = FRAMES) -> list[str]:
@@ -231,7 +235,92 @@ def test_sound_sets_are_recognised_and_raise_no_alarm(name):
     if name != "shelf":  # its median of 0.4 m is more ordinary as one of 1.6 m
         assert convention in named
     assert not codes(report.findings) & FALSE_ALARMS
-    assert f"--depth-kind {report.guesses[0].name}" in make_command(report)
+    line = make_command(report)
+    assert f"--depth-kind {report.guesses[0].name}" in line
+    made = options_of(line)
+    formats = {file.fmt for file in report.files}
+    if conventions.find(made.depth_kind).calibration is None:
+        assert formats == {format_of(made)}
+    else:
+        bare = {"focal_px": None, "baseline_m": None, "doffs_px": 0.0}
+        assert {dataclasses.replace(fmt, **bare) for fmt in formats} == {format_of(made)}
+    refs = find(InspectOptions(images=made.images, depth=made.depth, image_pattern=image_pattern,
+                               depth_pattern=depth_pattern))[1]  # fmt: skip
+    assert not codes(look_before_make(refs, made.reading(), depth_pattern)) & FALSE_ALARMS
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sound_sets_are_not_doubted_by_their_own_name(name):
+    photos, depth, convention, image_pattern, depth_pattern = SETS[name]
+    found = seen(photos, depth, image_pattern, depth_pattern, depth_kind=convention)
+    assert not found & FALSE_ALARMS
+    assert ("sky-holes" in found) == (name == "eth3d")  # of the others, KITTI's sky is looked for anyway
+
+
+def seen(photos: str, depth: str, image_pattern: str, depth_pattern: str, **given: object) -> set[str]:
+    """What hazegen make's look warns of, and worse."""
+    options = InspectOptions(images=DATA / photos, depth=DATA / depth, image_pattern=image_pattern,
+                             depth_pattern=depth_pattern, **given)  # fmt: skip
+    refs = find(options)[1]
+    found = look_before_make(refs, options.reading_of(options.images, options.depth), depth_pattern)
+    return {one.code for one in found if one.severity != "note"}
+
+
+WRONG_READINGS = {
+    # Name: folders and patterns of a set, how it is read, findings.
+    "KITTI disparity as depth": (SETS["kitti stereo"], {"depth_kind": "kitti"}, {"convention", "inverted"}),
+    "Middlebury disparity as NYU": (SETS["middlebury 2003"], {"depth_kind": "nyu-png-8bit"}, {"convention"}),
+    "Middlebury disparity as metres": (
+        SETS["middlebury 2005"], {"depth_scale": 1.0}, {"convention", "inverted", "unit"}
+    ),
+    "ICL as Redwood": (SETS["icl"], {"depth_kind": "redwood"}, {"convention"}),
+    "ICL as millimetres": (SETS["icl"], {"depth_scale": 0.001}, {"convention"}),
+    "cones disparity as depth": (
+        ("stereo_cones_tif_float", "stereo_cones_tif_float", "", "{key}", "gt_disp_{key}"), {}, {"inverted", "unknown"}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_READINGS)
+def test_wrong_readings_of_real_sets_do_not_pass_make_without_a_word(name):
+    (photos, depth, _, *patterns), given, expected = WRONG_READINGS[name]
+    assert expected <= seen(photos, depth, *patterns, **given)
+
+
+def test_single_frames_of_nyu_never_look_clearly_inverted(measured):
+    """The margin of the finding that single files can raise."""
+    rises = np.array([file.rise for file in measured.values()])
+    assert rises.min() > pooled.STRONG_RISE + 0.2
+    assert not any("inverted" in codes(checks.judge_measured([file])) for file in measured.values())
+
+
+@pytest.mark.parametrize(
+    ("folder", "patterns", "kind"),
+    [
+        ("rgbd_carla_exr", ("{key}/rgb", "{key}/depth"), "carla-exr"),
+        ("stereo_middlebury14_motorcycle_pfm", ("im{key}", "disp{key}GT"), "middlebury"),
+        ("stereo_cones_tif_float", ("{key}/left", "{key}/gt_disp_left"), "custom"),
+        ("stereo_middlebury05_06", ("{key}/view1", "{key}/disp1"), "middlebury-8bit"),
+        ("stereo_opencv_aloe", ("{key}L", "{key}GT"), "middlebury-8bit"),
+        ("stereo_skimage_motorcycle", ("{key}_left", "{key}_disp"), "custom"),
+    ],
+)
+def test_pairs_of_other_names_are_found(folder, patterns, kind):
+    if folder == "rgbd_carla_exr":
+        pytest.importorskip("OpenEXR", reason="the extra exr is not installed")
+    report = inspect(InspectOptions(images=DATA / folder, depth=DATA / folder))
+    assert report.options.patterns() == patterns
+    assert report.options.depth_kind == kind
+
+
+def test_eth3d_without_its_calibration_is_named(tmp_path):
+    for path in (DATA / "stereo_eth3d_pfm").glob("*/*.p*"):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        (tmp_path / path.parent.name / path.name).symlink_to(path)
+    report = inspect(InspectOptions(images=tmp_path, depth=tmp_path))
+    assert "calibration" in codes(report.findings)
+    assert report.files[0].fmt.values == "relative-inverse"
+    assert {file.sky for file in report.files} == {0.0}
 
 
 def test_rendered_street_is_recognised_with_its_sky(tmp_path):
@@ -254,7 +343,7 @@ def test_disparity_without_a_word_is_found_inverted():
 
 @pytest.mark.parametrize(
     ("name", "kind", "expected"),
-    [("SUN", "custom", set()), ("SUN", "nyu-png", {"wrapped"}), ("NYU", "nyu-png", {"byte-order"})],
+    [("SUN", "custom", set()), ("SUN", "nyu-png", {"wrapped", "convention"}), ("NYU", "nyu-png", {"byte-order"})],
 )
 def test_rotated_and_swapped_files_are_told_apart(tmp_path, name, kind, expected):
     folder = DATA / "rgbd_open3d_formats" / "other_formats"

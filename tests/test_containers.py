@@ -719,3 +719,15 @@ def test_nothing_heavy_is_imported_for_the_help():
     code = "import sys, hazegen.depth.readers, hazegen.depth.scale, hazegen.depth.calibration; "
     code += "sys.exit(' '.join({'h5py', 'scipy.io', 'OpenEXR'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr.strip() == b""
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_damaged_npz_of_every_compression_is_refused(tmp_path, method):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("depth.npy", npy(np.random.default_rng(0).random((40, 50))))
+    whole = bytearray(path.read_bytes())
+    for start in range(40, 200, 8):
+        path.write_bytes(whole[:start] + bytes(255 - byte for byte in whole[start : start + 8]) + whole[start + 8 :])
+        with pytest.raises(RefusedError, match=r"Depth 'a.npz' cannot be read as an array|holds no array"):
+            read(path)

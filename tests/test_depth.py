@@ -341,8 +341,8 @@ def test_camera_file_stands_above_the_convention_and_options_above_both():
     kitti = find("kitti").format
     assert from_camera_file({}, {}, kitti) == kitti
     assert from_camera_file({"convention": "tum"}, {}, kitti) == find("tum").format
-    told = from_camera_file({"convention": "kitti-disparity", "focal_px": 707.0}, {"baseline_m": 0.5}, kitti)
-    assert (told.values, told.focal_px, told.baseline_m, told.unit) == ("disparity", 707.0, 0.5, 1 / 256)
+    told = from_camera_file({"convention": "sceneflow", "focal_px": 707.0}, {"baseline_m": 0.5}, kitti)
+    assert (told.values, told.focal_px, told.baseline_m, told.not_measured) == ("disparity", 707.0, 0.5, ())
 
 
 @pytest.mark.parametrize("values", ["relative", "relative-inverse", "transmission"])

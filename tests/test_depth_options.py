@@ -3,22 +3,26 @@
 import dataclasses
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from depth_fixtures import write
+from depth_fixtures import write, write_hdf5
 
 from hazegen import images, make, planning
+from hazegen.audit.run import AuditOptions, audit
 from hazegen.config import attribute_texts
 from hazegen.depth.conventions import CONVENTIONS
 from hazegen.depth.formats import DepthFormat
-from hazegen.depth.options import DepthOptions, parse_numbers
+from hazegen.depth.options import DepthOptions, check_reading, parse_numbers
 from hazegen.errors import RefusedError, UsageError
+from hazegen.inspect.find import InspectOptions
+from hazegen.inspect.run import inspect
 from hazegen.make_options import UNUSED, MakeOptions
 from hazegen.pairing import SceneRef
+from hazegen.reading import Reading
 from hazegen.recipe import Draw, Recipe
-from hazegen.scenes import Reading
 
 PLANE = Recipe(path="plane", beta=Draw("values", (0.1,)))
 CLEAN = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -219,11 +223,22 @@ def test_several_unused_options_are_named_together():
         ("transmission", {}, "Transmission needs the extinction that it was made with"),
         ("transmission", {"depth_format": {"beta": 0.0}}, "'beta' of a depth format is out of range"),
         ("custom", {"depth_format": {"unit": 0.0}}, "unit of the depth maps is out of range"),
+        # Camera files cannot mend what options say that stand above them.
+        (
+            "custom",
+            {"camera": Path(), "depth_format": {"values": "plane", "near_m": 1.0}},
+            "--near has no part in plane depth",
+        ),
+        ("midas", {"camera": Path(), "depth_format": {"values": "ray", "far_m": 1.0}}, "--far has no part in ray"),
+        ("middlebury", {"camera": Path(), "depth_format": {"near_m": 1.0}}, "--near has no part in disparity depth"),
+        ("kitti", {"camera": Path(), "depth_entries": False, "depth_format": {"focal_px": 9.0}}, "--focal-px has no"),
+        ("custom", {"camera": Path(), "sparse": Path(), "depth_format": {"values": "ray"}}, "--sparse fits the scale"),
+        ("nyu-mat", {}, "'nyu-mat' has photos and depth in one file. Expected that file for --images and for --depth"),
     ],
 )
 def test_reading_that_no_file_can_mend_is_refused(reading, convention, fields, message):
     with pytest.raises(UsageError, match=message):
-        planning.check_reading(reading(convention, **fields))
+        check_reading(reading(convention, **fields))
 
 
 @pytest.mark.parametrize(
@@ -245,15 +260,111 @@ def test_reading_that_no_file_can_mend_is_refused(reading, convention, fields, m
         ("transmission", {"camera": Path()}),
         ("custom", {"camera": Path(), "sparse": Path()}),
         ("custom", {"camera": Path(), "depth_format": {"near_m": 1.0}}),
+        ("custom", {"camera": Path(), "depth_format": {"values": "relative", "near_m": 1.0}}),
+        ("custom", {"camera": Path(), "depth_format": {"values": "disparity", "focal_px": 1.0}}),
     ],
 )
 def test_reading_that_is_sound_is_let_through(reading, convention, fields):
-    planning.check_reading(reading(convention, **fields))
+    check_reading(reading(convention, **fields))
 
 
 def test_camera_files_that_say_nothing_of_the_maps_mend_nothing(reading):
     with pytest.raises(UsageError, match="Relative depth has no metres"):
-        planning.check_reading(reading("midas", camera=Path(), depth_entries=False))
+        check_reading(reading("midas", camera=Path(), depth_entries=False))
+
+
+@pytest.mark.parametrize("convention", ["midas", "middlebury-8bit", "transmission"])
+def test_what_metres_need_is_asked_only_where_metres_are_needed(reading, convention):
+    with pytest.raises(UsageError, match=r"Pass --near and --far|Give --focal-px|extinction that it was made with"):
+        check_reading(reading(convention))
+    check_reading(reading(convention), in_metres=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [({"near": 3.0, "far": 5.0}, "--near"), ({"focal_px": 9.0}, "--focal-px"), ({"baseline_m": 9.0}, "--baseline-m")],
+)
+def test_options_are_held_against_what_each_camera_file_says(files, tmp_path, given, option):
+    """One scene's camera file makes its map metric, the other's makes it what the options are about."""
+    about = {
+        "near": {"values": "relative"},
+        "focal_px": {"values": "disparity", "baseline_m": 1.0},
+        "baseline_m": {"values": "disparity", "focal_px": 20.0},
+    }
+    for key, entry in (("metric", {}), ("other", about[next(iter(given))])):
+        files("i", f"{key}.png", images.encode(CLEAN, ".png"))
+        files("d", f"{key}.npy", DEPTH)
+        files("c", f"{key}.json", json.dumps(CAMERA | {"depth": entry}))
+    places = {"images": tmp_path / "i", "depth": tmp_path / "d", "camera": tmp_path / "c"}
+    made = make.make(MakeOptions(**places, out=tmp_path / "out", workers=1, **given), PLANE)
+    assert made.rejected == {"camera": 1}
+    assert f"{option} has no part in plane depth. Expected it beside" in made.first_reason
+    looked = inspect(InspectOptions(**places, **given))
+    assert [file.key for file in looked.files] == ["other"]
+    places = {"hazy": tmp_path / "i", "clean": tmp_path / "i", "depth": tmp_path / "d", "camera": tmp_path / "c"}
+    pairs = {pair.ref.key: pair for pair in audit(AuditOptions(**places, **given)).pairs}
+    assert pairs["metric"].code == "depth"
+    assert f"{option} has no part in plane depth" in pairs["metric"].reason
+    assert "has no part" not in pairs["other"].reason
+
+
+CONTRADICTIONS = [
+    ({"camera": Path("nowhere")}, "--camera names nothing"),
+    ({"camera": Path(), "fov_deg": 60.0}, "Two sources of intrinsics"),
+    ({"depth_kind": "kitti", "near": 3.0, "far": 5.0}, "--near has no part in plane depth"),
+    ({"depth_kind": "kitti", "focal_px": 9.0}, "--focal-px has no part in plane depth"),
+    ({"depth_kind": "eth3d", "fov_deg": 9.0}, "Two sources of intrinsics. Expected the calibration files of 'eth3d'"),
+    ({"fov_deg": 200.0}, "The field of view is out of range"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), CONTRADICTIONS)
+@pytest.mark.parametrize("command", ["make", "inspect", "audit"])
+def test_contradictions_are_refused_by_every_command(files, tmp_path, command, given, message):
+    files("i", "1.png", images.encode(CLEAN, ".png"))
+    files("i", "1/im0.png", images.encode(CLEAN, ".png"))
+    files("d", "1.png", (DEPTH * 256).astype(np.uint16))
+    files("d", "1/disp0GT.pfm", DEPTH)
+    images_, depth = tmp_path / "i", tmp_path / "d"
+    calls = {
+        "make": lambda: planning.plan(MakeOptions(images=images_, depth=depth, out=tmp_path / "o", **given), PLANE),
+        "inspect": lambda: inspect(InspectOptions(images=images_, depth=depth, **given)),
+        "audit": lambda: audit(AuditOptions(hazy=images_, clean=images_, depth=depth, **given)),
+    }
+    with pytest.raises(UsageError, match=message):
+        calls[command]()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"image_pattern": "{key}_no_such"}, "--image-pattern"),
+        ({"depth_pattern": "{key}_x", "fit_depth": True}, "--depth-pattern, --fit-depth"),
+        ({"fit_depth": True}, "--fit-depth"),
+    ],
+)
+@pytest.mark.parametrize("command", ["make", "inspect"])
+def test_options_without_a_part_in_a_file_of_frames_are_refused(files, tmp_path, command, given, named):
+    path = tmp_path / "nyu.mat"
+    depths, photos = np.ones((2, 8, 9), np.float32), np.zeros((2, 3, 8, 9), np.uint8)
+    write_hdf5(path, {"depths": depths, "images": photos})
+    frames = {"images": path, "depth": path, "depth_kind": "nyu-mat", **given}
+    calls = {
+        "make": lambda: planning.plan(MakeOptions(**frames, out=tmp_path / "o"), PLANE),
+        "inspect": lambda: inspect(InspectOptions(**frames)),
+    }
+    with pytest.raises(UsageError, match=f"no part in 'nyu-mat', whose .* options that it uses, received {named}. Ta"):
+        calls[command]()
+
+
+def test_file_of_frames_is_given_twice_to_inspect_too(tmp_path):
+    for kind in ("nyu-mat", "custom"):
+        path = tmp_path / "nyu.mat"
+        path.touch()
+        with pytest.raises(UsageError, match=r"has photos and depth in one file. Expected that file for --images and"):
+            inspect(InspectOptions(images=tmp_path, depth=path, depth_kind=kind))
+    with pytest.raises(UsageError, match=r"has photos and depth in one file"):
+        inspect(InspectOptions(images=tmp_path, depth=tmp_path, depth_kind="nyu-mat"))
 
 
 @pytest.mark.parametrize(
@@ -334,35 +445,74 @@ def files(tmp_path):
     return create
 
 
-def test_fingerprint_tells_the_sizes_of_all_files_of_a_scene(files, tmp_path):
+def test_fingerprint_tells_all_files_of_a_scene(files, tmp_path):
     ref = SceneRef("a/1", "a/1.png", "a/1_depth.npy")
     folders = Reading(tmp_path / "i", tmp_path / "d")
     files("i", "a/1.png", b"12345")
-    assert planning.fingerprint(ref, folders) == {"image_bytes": 5}
+    assert set(planning.fingerprint(ref, folders)) == {"image_sha256"}
     files("d", "a/1_depth.npy", b"123")
-    assert planning.fingerprint(ref, folders) == {"image_bytes": 5, "depth_bytes": 3}
+    assert set(planning.fingerprint(ref, folders)) == {"image_sha256", "depth_sha256"}
     masked = dataclasses.replace(folders, convention="diode")
-    assert planning.fingerprint(ref, masked) == {"image_bytes": 5, "depth_bytes": 3}  # it is rejected later
-    files("d", "a/1_depth_mask.npy", b"1234567")
-    files("s", "a/1.png", b"12")
-    files("c", "a/1.json", b"{}")
+    assert set(planning.fingerprint(ref, masked)) == {"image_sha256", "depth_sha256"}  # it is rejected later
+    named = {
+        "image": files("i", "a/1.png", b"12345"),
+        "depth": files("d", "a/1_depth.npy", b"123"),
+        "mask": files("d", "a/1_depth_mask.npy", b"1234567"),
+        "sparse": files("s", "a/1.png", b"12"),
+        "camera": files("c", "a/1.json", b"{}"),
+    }
     whole = dataclasses.replace(masked, sparse=tmp_path / "s", camera=tmp_path / "c")
     told = planning.fingerprint(ref, whole)
-    assert set(told) == {"image_bytes", "depth_bytes", "mask_bytes", "sparse_bytes", "camera_sha256"}
-    assert (told["mask_bytes"], told["sparse_bytes"]) == (7, 2)
-    assert (
-        told["camera_sha256"]
-        == planning.fingerprint(ref, dataclasses.replace(whole, camera=tmp_path / "c/a/1.json"))["camera_sha256"]
-    )
-    files("c", "a/1.json", b"[]")
-    assert planning.fingerprint(ref, whole)["camera_sha256"] != told["camera_sha256"]
-    assert planning.fingerprint(ref, dataclasses.replace(folders, flat_m=5.0)) == {"image_bytes": 5}
+    assert set(told) == {f"{name}_sha256" for name in named}
+    single = dataclasses.replace(whole, camera=tmp_path / "c/a/1.json")
+    assert planning.fingerprint(ref, single) == told
+    for name, path in named.items():
+        before = path.read_bytes()
+        path.write_bytes(bytes(byte ^ 1 for byte in before))
+        now = planning.fingerprint(ref, whole)
+        assert [key for key in told if now[key] != told[key]] == [f"{name}_sha256"]
+        path.write_bytes(before)
+    os.utime(named["depth"], (1.0, 1.0))
+    assert planning.fingerprint(ref, whole) == told
+    assert set(planning.fingerprint(ref, dataclasses.replace(folders, flat_m=5.0))) == {"image_sha256"}
 
 
 def test_fingerprint_of_a_frame_is_that_of_its_file(files, tmp_path):
     path = files("", "nyu.mat", b"1234")
     ref = SceneRef("nyu/00001", "nyu.mat", "nyu.mat", 1)
-    assert planning.fingerprint(ref, Reading(path, path, convention="nyu-mat")) == {"image_bytes": 4, "depth_bytes": 4}
+    told = planning.fingerprint(ref, Reading(path, path, convention="nyu-mat"))
+    assert set(told) == {"image_sha256", "depth_sha256"}
+    assert len(set(told.values())) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, planning.PART, planning.PART + 1, 2 * planning.PART + 1, 3 * planning.PART])
+def test_every_byte_of_a_small_file_is_told(files, tmp_path, size):
+    ref, folders = SceneRef("1", "1.png", "1.npy"), Reading(tmp_path / "i", tmp_path / "d")
+    content = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
+
+    def told(array):
+        files("d", "1.npy", array.tobytes())
+        return planning.fingerprint(ref, folders)["depth_sha256"]
+
+    seen = {told(content), told(np.append(content, np.uint8(0)))}
+    at = sorted({0, size // 3, size // 2, size - 1} & set(range(size)))
+    for index in at:
+        changed = content.copy()
+        changed[index] ^= 1
+        seen.add(told(changed))
+    assert len(seen) == 2 + len(at)
+
+
+@pytest.mark.parametrize("place", ["begin", "middle", "end"])
+def test_three_places_of_a_large_file_are_told(files, tmp_path, place):
+    """What is not told: a change between them that keeps the size."""
+    ref, folders = SceneRef("1", "1.png", "1.npy"), Reading(tmp_path / "i", tmp_path / "d")
+    content = bytearray(10 * planning.PART)
+    path = files("d", "1.npy", bytes(content))
+    before = planning.fingerprint(ref, folders)
+    content[{"begin": 0, "middle": len(content) // 2, "end": -1}[place]] = 1
+    path.write_bytes(content)
+    assert planning.fingerprint(ref, folders) != before
 
 
 def test_file_whose_name_grows_too_long_stops_no_run(files, tmp_path):
@@ -384,8 +534,11 @@ def sparse_points(content):
 
 
 CHANGED = {
-    "mask": ("diode", {}, "d", "1_depth_mask.npy", lambda: np.ones((24, 32), np.float64)),
-    "sparse": ("midas", {"sparse": "s"}, "s", "1.npy", lambda: sparse_points(DEPTH).astype(np.float64)),
+    # Files without compression keep their size, whatever their numbers are: all but the last two here.
+    "depth": ("diode", {}, "d", "1_depth.npy", lambda: DEPTH + np.float32(1.0)),
+    "image": ("diode", {}, "i", "1.bmp", lambda: 255 - CLEAN),
+    "mask": ("diode", {}, "d", "1_depth_mask.npy", lambda: np.pad(np.ones((23, 32), np.float32), ((1, 0), (0, 0)))),
+    "sparse": ("midas", {"sparse": "s"}, "s", "1.npy", lambda: sparse_points(DEPTH + np.float32(1.0))),
     "calibration": ("middlebury", {}, "d", "1/calib.txt", lambda: CALIBRATION.replace("=100", "=200")),
     "camera": ("diode", {"camera": "c"}, "c", "1.json", lambda: json.dumps(CAMERA | {"fx": 31.0})),
 }
@@ -401,8 +554,8 @@ def interrupt(task, report):
 @pytest.mark.parametrize("name", CHANGED)
 def test_changed_helper_file_is_another_plan(files, tmp_path, monkeypatch, name, finished):
     kind, more, folder, file, content = CHANGED[name]
-    files("i", "1.png", images.encode(CLEAN, ".png"))
-    files("i", "1/im0.png", images.encode(CLEAN, ".png"))
+    files("i", "1.bmp", CLEAN)
+    files("i", "1/im0.bmp", CLEAN)
     files("d", "1_depth.npy", DEPTH)
     files("d", "1_depth_mask.npy", np.ones((24, 32), np.float32))
     files("d", "1.pfm", (3.0 + 1.0 / DEPTH).astype(np.float32))

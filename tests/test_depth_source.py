@@ -235,12 +235,12 @@ def test_dry_run_writes_nothing_and_says_what_would_be_rejected(command, folder,
 
 def test_dry_run_looks_at_the_maps_of_the_network_too(run, folder, sum_net, tmp_path):
     net = sum_net(2000.0)  # a network of centimetres, say
-    options = MakeOptions(images=folder, out=tmp_path / "out", depth_model=net, splits="train=1")
+    options = MakeOptions(images=folder, out=tmp_path / "out", depth_model=net, splits="train=1", variants=1)
     model = ModelOptions(net, values="plane", short_side=24, threads=1)
     with pytest.raises(RefusedError, match="The depth maps are not what they are said to be: unit"):
         estimate(options, PLANE, model)
     told = []
-    assert estimate(dataclasses.replace(options, trust_depth=True), PLANE, model, told.append).pairs == 40
+    assert estimate(dataclasses.replace(options, trust_depth=True), PLANE, model, told.append).pairs == 4
     assert any(text.startswith("unit: ") for text in told)
     with pytest.raises(RefusedError, match="The depth maps are not what they are said to be: unit"):
         run(file=net)
@@ -407,19 +407,20 @@ def test_sound_folder_is_passed_without_a_warning(command, sound, tmp_path, dry)
 
 
 def test_look_is_over_the_first_scenes_and_not_taken_where_there_are_no_maps(spoiled, monkeypatch):
-    tasks = planning.plan(spoiled(SPOILED["constant"]), PLANE).tasks
+    options = spoiled(SPOILED["constant"])
+    tasks = planning.plan(options, PLANE).tasks
     looked = []
     monkeypatch.setattr(
-        depth_source.inspect_read, "read_samples", lambda refs, reading: [looked.append(ref.key) for ref in refs][:0]
+        depth_source.look, "read_samples", lambda refs, reading: [looked.append(ref.key) for ref in refs][:0]
     )
-    depth_source.check_depth(tasks, False, pytest.fail)
-    depth_source.check_depth(tasks, False, pytest.fail, 3)
+    depth_source.check_depth(tasks, options, pytest.fail)
+    depth_source.check_depth(tasks, options, pytest.fail, 3)
     keys = [ref.key for task in tasks for ref in task.plan.scenes]
     assert looked == keys + keys[:3]
     assert len(keys) == 8 <= depth_source.LOOKED_AT
     flat = [dataclasses.replace(task, reading=dataclasses.replace(task.reading, flat_m=5.0)) for task in tasks]
     looked.clear()
-    depth_source.check_depth(flat, False, pytest.fail)
+    depth_source.check_depth(flat, options, pytest.fail)
     assert looked == []
 
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from hazegen import images
 from hazegen.config import attribute_texts
-from hazegen.depth import network, onnx_file
-from hazegen.depth.estimation import ModelOptions, estimate_folder
+from hazegen.depth import estimation, network, onnx_file
+from hazegen.depth.estimation import estimate_folder
+from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError, UsageError
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
@@ -104,7 +105,8 @@ def test_maps_lie_under_their_keys_with_the_networks_numbers(folder, options, tm
     assert (done.done, done.kept, done.failed) == (3, 0, ())
     assert sum(seen) == 3
     written = {str(path.relative_to(tmp_path / "cache")) for path in (tmp_path / "cache").rglob("*") if path.is_file()}
-    assert written == {"a.npy", "sub/b.npy", "c.npy", "model.json"}
+    maps = {"a.npy", "sub/b.npy", "c.npy"}
+    assert written == maps | {name.replace(".npy", ".info") for name in maps} | {"model.json"}
     for name in NAMES:
         depth = np.load((tmp_path / "cache" / name).with_suffix(".npy"), allow_pickle=False)
         assert (depth.dtype, depth.shape) == (np.float32, (24, 36))
@@ -291,12 +293,57 @@ def test_maps_that_are_there_are_kept(folder, options, tmp_path, monkeypatch):
     assert estimate_folder(folder, NAMES, tmp_path / "cache", options).kept == 3
 
 
-def test_map_of_a_photo_that_has_changed_is_made_again(folder, options, tmp_path):
+@pytest.mark.parametrize("seconds", [1e8, 1e9, 2e9])
+def test_map_of_a_photo_that_has_changed_is_made_again_whatever_its_time(folder, options, tmp_path, seconds):
     estimate_folder(folder, NAMES, tmp_path / "cache", options)
     (folder / "a.png").write_bytes(images.encode(photo(9), ".png"))
-    os.utime(folder / "a.png", (2e9, 2e9))
+    os.utime(folder / "a.png", (seconds, seconds))
     assert estimate_folder(folder, NAMES, tmp_path / "cache", options).done == 1
     np.testing.assert_allclose(np.load(tmp_path / "cache" / "a.npy"), mean_code(photo(9)), atol=1e-5)
+    assert estimate_folder(folder, NAMES, tmp_path / "cache", options).kept == 3
+
+
+def test_photo_of_the_same_size_in_bytes_is_told_apart(folder, options, tmp_path):
+    """As a BMP all photos of one size have as many bytes."""
+    for seed in (1, 2):
+        (folder / "x.bmp").write_bytes(images.encode(photo(seed), ".bmp"))
+        assert estimate_folder(folder, ["x.bmp"], tmp_path / "cache", options).done == 1
+        np.testing.assert_allclose(np.load(tmp_path / "cache" / "x.npy"), mean_code(photo(seed)), atol=1e-5)
+
+
+def test_photo_that_was_only_touched_or_copied_keeps_its_map(folder, options, tmp_path):
+    estimate_folder(folder, NAMES, tmp_path / "cache", options)
+    (folder / "a.png").write_bytes((folder / "a.png").read_bytes())
+    os.utime(folder / "c.jpg", (4e9, 4e9))
+    assert estimate_folder(folder, NAMES, tmp_path / "cache", options).kept == 3
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "3", "[]", "{}", '{"bytes": 5, "sha256": "0"}'])
+def test_map_of_nobody_knows_which_photo_is_made_again(folder, options, tmp_path, content):
+    estimate_folder(folder, NAMES, tmp_path / "cache", options)
+    told = tmp_path / "cache" / "sub" / "b.info"
+    told.unlink() if content is None else told.write_text(content)
+    done = estimate_folder(folder, NAMES, tmp_path / "cache", options)
+    assert (done.done, done.kept) == (1, 2)
+
+
+def test_run_that_dies_between_a_map_and_its_note_leaves_no_wrong_note(folder, options, tmp_path, monkeypatch):
+    cache, first = tmp_path / "cache", (folder / "a.png").read_bytes()
+    estimate_folder(folder, ["a.png"], cache, options)
+    (folder / "a.png").write_bytes(images.encode(photo(9), ".png"))
+    with monkeypatch.context() as patch:
+        patch.setattr(estimation.shards, "write_text", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            estimate_folder(folder, ["a.png"], cache, options)
+    (folder / "a.png").write_bytes(first)
+    assert estimate_folder(folder, ["a.png"], cache, options).done == 1
+    np.testing.assert_allclose(np.load(cache / "a.npy"), mean_code(photo(0)), atol=1e-5)
+
+
+def test_photo_named_as_the_mark_takes_nothing_from_it(folder, options, tmp_path):
+    (folder / "model.png").write_bytes(images.encode(photo(4), ".png"))
+    for kept in (0, 1):
+        assert estimate_folder(folder, ["model.png"], tmp_path / "cache", options).kept == kept
 
 
 def test_interrupted_run_leaves_whole_maps_and_goes_on(folder, options, tmp_path, monkeypatch):
@@ -446,6 +493,27 @@ def test_network_that_fails_on_a_photo_is_told_for_it(folder, tmp_path):
     told = ModelOptions(save_net(tmp_path / "net.onnx", [reshape], weights=[shape]), values="relative", short_side=SIDE)
     done = estimate_folder(folder, ["a.png"], tmp_path / "cache", told)
     assert "The network fails on the photo. Expected a map, received an error of onnxruntime" in done.failed[0][1]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_photo_that_the_network_fails_on_takes_no_other_with_it(folder, options, tmp_path, monkeypatch, batch):
+    (folder / "d.png").write_bytes(images.encode(np.maximum(photo(7), 1), ".png"))
+    pixels = photo(5)
+    pixels[0, 0] = 255  # a mark that the network is made to fail on
+    (folder / "bad.png").write_bytes(images.encode(pixels, ".png"))
+    infer = network.infer
+
+    def fail(loaded, photos):
+        if any((one[:, 0, 0] == 1.0).all() for one in photos):
+            raise RefusedError("The network fails on the photo.")
+        return infer(loaded, photos)
+
+    monkeypatch.setattr(network, "infer", fail)
+    seen = []
+    names = ["a.png", "bad.png", "sub/b.png", "c.jpg", "d.png"]
+    done = estimate_folder(folder, names, tmp_path / "cache", dataclasses.replace(options, batch=batch), seen.append)
+    assert (done.done, done.failed, sum(seen)) == (4, (("bad.png", "The network fails on the photo."),), 5)
+    np.testing.assert_allclose(np.load(tmp_path / "cache" / "a.npy"), mean_code(photo(0)), atol=1e-5)
 
 
 def test_output_that_is_no_map_is_told_for_the_photo(folder, tmp_path):

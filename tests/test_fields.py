@@ -163,8 +163,48 @@ def test_coarser_noise_keeps_the_mean_down_to_one_point():
     np.testing.assert_allclose(fields.coarser(np.arange(8, dtype=np.float32).reshape(2, 2, 2)), [[[3.5]]])
 
 
+def wall(distance_m, size=(31, 41)):
+    return np.full(size, distance_m, np.float32)
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_every_level_of_the_noise_lies_in_the_same_place(level):
+    # Density that is its own place ahead, in points: means of blocks stand in the middle of their blocks.
+    cube = np.broadcast_to(np.arange(64, dtype=np.float32), (64, 64, 64))
+    for _ in range(level):
+        cube = fields.coarser(np.ascontiguousarray(cube))
+    ahead = np.array([0.0, 0.0, 1.0]).reshape(3, 1, 1)
+    for place in (20.0, 23.5, 31.0):  # points of 8 m / 8
+        found = fields._shell(cube, 2.0**level, place - 2.0, place + 2.0, ahead, patchy(scale_m=8.0))
+        assert found[0, 0] == pytest.approx(place, abs=1e-5)
+
+
+def test_shells_reach_to_the_farthest_surface_and_no_farther():
+    for farthest in (5.0, 60.0, 99.0):
+        distance_m = wall(2.0)
+        distance_m[0], distance_m[1, 0] = np.inf, farthest
+        assert fields.shell_ends(patchy(beta=0.06), distance_m)[-1] == pytest.approx(farthest)
+    for distance_m in (wall(3000.0), wall(np.inf)):  # what lies beyond is not seen
+        assert fields.shell_ends(patchy(beta=0.06), distance_m)[-1] == pytest.approx(100.0)
+
+
+def test_shells_reach_as_far_as_green_light_does():
+    red_haze = HazeParams(0, (0.1, 0.06, 0.02), (0.9,) * 3, 1.0, noise_contrast=0.5)
+    assert fields.shell_ends(red_haze, wall(np.inf))[-1] == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("samples", [8, 24, 256])
+@pytest.mark.parametrize("visibility_m", [30.0, 2000.0])
+@pytest.mark.parametrize("scale_m", [0.1, 20.0, 10_000.0])
+def test_rays_to_the_farthest_surface_cross_as_many_shells_as_asked(samples, visibility_m, scale_m):
+    fog = patchy(beta=3.0 / visibility_m, scale_m=scale_m, samples=samples)
+    shells = list(fields.shells(fog, CAMERA, wall(10.0)))
+    assert len([end for end, _ in shells if end <= 10.0 * (1 + 1e-9)]) == samples >= 8
+    assert all(density.shape == (4, 6) and density.dtype == np.float32 for _, density in shells)
+
+
 def test_shells_grow_up_to_six_optical_depths():
-    ends = fields.shell_ends(patchy(samples=10, beta=0.06))
+    ends = fields.shell_ends(patchy(samples=10, beta=0.06), wall(1000.0))
     assert len(ends) == 10
     assert ends[-1] == pytest.approx(100.0)
     thickness = np.diff([0.0, *ends])
@@ -179,6 +219,49 @@ def test_patchy_haze_has_the_asked_mean_over_rays_and_seeds():
     assert error < 0.04
     assert abs(shares.mean() - 1.0) < 3.5 * error
     assert shares.std() > 0.05  # and single scenes differ
+
+
+def spread_of_lengths(visibility_m, scale_m, distance_m, samples):
+    """Standard deviation and mean of the equivalent length [m] to a wall, over pixels and seeds."""
+    camera = camera_from_fov(60.0, 80, 60)
+    drawn = [patchy(0.8, scale_m, samples, seed, beta=3.0 / visibility_m) for seed in range(4)]
+    lengths = [fields.path_length(wall(distance_m, (60, 80)), fog, camera) for fog in drawn]
+    return np.std(lengths), np.mean(lengths)
+
+
+@pytest.mark.parametrize("visibility_m", [30.0, 150.0, 2000.0])
+@pytest.mark.parametrize("scale_m", [4.0, 20.0])
+@pytest.mark.parametrize("distance_m", [5.0, 60.0])
+def test_contrast_of_patches_does_not_hang_on_the_number_of_samples(visibility_m, scale_m, distance_m):
+    few, usual, many = (spread_of_lengths(visibility_m, scale_m, distance_m, samples) for samples in (8, 24, 256))
+    assert few[0] == pytest.approx(many[0], rel=0.03)
+    assert usual[0] == pytest.approx(many[0], rel=0.02)
+    assert few[1] == pytest.approx(many[1], rel=0.01)
+    assert many[0] > 0.05 * distance_m
+
+
+@pytest.mark.parametrize("samples", [8, 24])
+@pytest.mark.parametrize("distance_m", [5.0, 60.0])
+def test_few_samples_show_the_same_patches_as_a_slow_march(samples, distance_m):
+    # A picture of many pixels for its angle: what is finer than a cell is not shown.
+    camera = Camera(321, 241, 600.0, 600.0, 160.0, 120.0)
+    x, y = np.arange(3, 321, 48), np.arange(3, 241, 48)
+    for scale_m in (4.0, 20.0):
+        fog = patchy(0.8, scale_m, samples, seed=2, beta=0.0015)
+        found = fields.path_length(wall(distance_m, (241, 321)), fog, camera)[np.ix_(y, x)].ravel() / distance_m
+        rays = fields.directions(camera, fog, x.astype(float), y.astype(float)).reshape(3, -1).T
+        slow = np.array([march((0.0, 1.5, 0.0), ray, distance_m, fog, 1000) for ray in rays])
+        assert np.corrcoef(found, slow)[0, 1] > 0.93
+        assert found.std() == pytest.approx(slow.std(), rel=0.16)
+        assert np.abs(found - slow).max() < 0.1
+
+
+@pytest.mark.parametrize(("scale_m", "distance_m"), [(0.1, 1e15), (0.1, 30.0), (10_000.0, 0.01)])
+def test_patches_at_the_ends_of_all_ranges_come_to_an_end_and_give_numbers(scale_m, distance_m):
+    fog = patchy(3.0, scale_m, 8, beta=1e-30)
+    length = fields.path_length(wall(distance_m), fog, CAMERA)
+    assert np.isfinite(length).all()
+    assert (length > 0.0).all()
 
 
 def march(point_m, direction, distance_m, fog, steps=4000):
@@ -247,9 +330,11 @@ def test_far_patches_are_not_single_grains(samples):
     # What differs from cell to cell of the picture is less than what differs across it, however far it is.
     camera = camera_from_fov(60.0, 640, 480)
     for scale_m in (1.0, 5.0, 50.0):
-        densities = fields.shell_densities(patchy(scale_m=scale_m, samples=samples, beta=0.01), camera)
-        for shell in densities:
-            assert np.diff(shell, axis=1).std() <= 1.2 * shell.std() + 1e-6
+        fog = patchy(scale_m=scale_m, samples=samples, beta=0.01)
+        visible = [shell for _, shell in fields.shells(fog, camera, wall(np.inf, (480, 640))) if shell.std() > 0.05]
+        assert len(visible) > 2
+        for shell in visible:
+            assert np.diff(shell, axis=1).std() <= 1.2 * shell.std()
 
 
 # --- both, and neither ---

@@ -1,11 +1,12 @@
 """The shipped recipes: listed, described, and shown on one scene."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from hazegen import gallery, images
+from hazegen import gallery, images, render, synthesis
 from hazegen.samples import make_sample
 
 NAMES = [listed.recipe.name for listed in gallery.shipped()]
@@ -47,18 +48,85 @@ def test_recipe_has_the_effects_that_it_is_named_for(name, fields):
     assert all(getattr(recipe, field) != off[field] for field in fields)
 
 
+@pytest.fixture
+def shown(sample, monkeypatch):
+    """shown(recipe): the picture, its haze, the distances it was rendered with, their transmission, the camera."""
+    calls = []
+
+    def spy(clean, distance_m, *others):
+        rendered = render.render(clean, distance_m, *others)
+        calls.append((distance_m, rendered.transmission, others[-1]))
+        return rendered
+
+    monkeypatch.setattr(gallery, "render", SimpleNamespace(render=spy))
+    return lambda recipe: (*gallery.under(sample, recipe), *calls[-1])
+
+
 @pytest.mark.parametrize("listed", gallery.shipped(), ids=NAMES)
-def test_each_recipe_puts_haze_on_the_scene_that_grows_with_distance(sample, listed):
-    hazy, haze = gallery.under(sample, listed.recipe)
+def test_transmission_of_each_recipe_falls_with_distance_by_its_own_law(shown, listed):
+    _, haze, distance_m, transmission, _ = shown(listed.recipe)
+    sky = np.isinf(distance_m)
+    assert 0.2 < sky.mean() < 0.5
+    depth = np.asarray(haze.beta if transmission.shape[2] == 3 else haze.beta[:1]) * distance_m[~sky][:, None]
+    seen = depth < 6.0  # beyond, hardly a digit is left
+    share = -np.log(transmission[~sky][seen]) / depth[seen]
+    if haze.height_scale_m is not None:
+        # Fog on the ground: no path is hazier than along it, and above the fog the sky is seen.
+        assert ((share > 0.0) & (share <= 1.001)).all()
+        assert share.std() > 0.01
+        assert transmission[0].min() > transmission[sky].min() > 0.0
+    elif haze.noise_contrast:
+        assert share.mean() == pytest.approx(1.0, abs=0.5)
+        assert share.std() > 0.02
+    else:
+        np.testing.assert_allclose(share, 1.0, rtol=1e-3)
+    if haze.height_scale_m is None:
+        assert (transmission[sky] == 0.0).all()
+    near, far = (distance_m < 8.0), (distance_m > 30.0) & ~sky
+    assert transmission[far].mean() < 0.95 * transmission[near].mean()
+
+
+@pytest.mark.parametrize("listed", gallery.shipped(), ids=NAMES)
+def test_each_recipe_puts_haze_on_the_scene_that_grows_with_distance(sample, shown, listed):
+    hazy, haze, distance_m, *_ = shown(listed.recipe)
     assert hazy.shape == sample.image.shape
-    assert not np.array_equal(hazy, sample.image)
-    if listed.recipe.needs_camera or listed.recipe.illumination.low < 1.0:
-        return  # there, thickness and light are not of the distance alone
     light = np.array(haze.atmospheric_light)
     light = 255.0 * (light if listed.recipe.color_space == "srgb" else 1.055 * light ** (1 / 2.4) - 0.055)
-    off = np.abs(hazy - light).mean(axis=2)
-    near, sky = sample.depth < np.quantile(sample.depth, 0.1), sample.depth == 65535
-    assert off[sky].mean() < 0.2 * off[near].mean()
+    near, sky = distance_m < np.quantile(distance_m, 0.1), np.isinf(distance_m)
+    if haze.shot_noise:
+        # In the dark the noise is more than the veil: by means, then.
+        np.testing.assert_allclose(hazy[sky].mean(axis=0), light, atol=4.0)
+    else:
+        off = np.abs(hazy - light).mean(axis=2)
+        # Above fog on the ground some of the blue is left.
+        assert off[sky].mean() < (0.2 if haze.height_scale_m is None else 0.3) * off[near].mean()
+    dimmed = hazy[near].mean() / sample.image[near].mean()
+    assert dimmed < 0.4 if haze.illumination < 0.2 else dimmed > 0.5
+
+
+@pytest.mark.parametrize("listed", gallery.shipped(), ids=NAMES)
+def test_renderer_is_the_reference_to_one_code_value_under_each_recipe(sample, shown, listed):
+    _, haze, distance_m, _, camera = shown(listed.recipe)
+    ideal = {"blur_px": 0.0, "shot_noise": 0.0, "read_noise": 0.0, "gamma": 1.0, "jpeg_quality": None}
+    view = dataclasses.replace(haze, **ideal)
+    scene = sample.image, distance_m, view, listed.recipe.color_space, camera
+    fast, slow = (function(*scene).hazy.astype(int) for function in (render.render, synthesis.render))
+    assert np.abs(fast - slow).max() <= 1
+
+
+def test_night_is_dark_but_for_lamps_which_glow(sample):
+    recipe = next(one.recipe for one in gallery.shipped() if one.recipe.name == "night")
+    lamp = sample.image.copy()
+    lamp[60:64, 80:84] = 255
+    dark, lit = (
+        gallery.under(dataclasses.replace(sample, image=image), recipe)[0].astype(int) for image in (sample.image, lamp)
+    )
+    assert dark.mean() < 0.3 * sample.image.mean()
+    assert lit[60:64, 80:84].mean() > 230
+    around = (lit - dark)[56:68, 76:88].mean(axis=2)
+    around[4:8, 4:8] = 0.0
+    assert around.mean() > 5.0
+    assert np.abs((lit - dark)[:20]).mean() < 1.0
 
 
 def test_same_scene_under_the_same_recipe_is_the_same_picture(sample):

@@ -238,7 +238,7 @@ def test_scenes_left_out_by_the_split_file_are_no_failure(run, photos, tmp_path)
         (
             ["--images", "missing"],
             2,
-            "'missing' is not a folder. Expected a folder of files. Check --images and --depth.",
+            "'missing' is not a folder. Expected a folder of files, received nothing of that name. Check the",
         ),
         (["--images", "EMPTY"], 3, "No scene to use. Expected images in"),
         (["--shard-mb", "inf"], 2, "--shard-mb is out of range"),

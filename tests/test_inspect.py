@@ -3,25 +3,32 @@
 import dataclasses
 import json
 import math
+import os
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import h5py
 import numpy as np
 import pytest
+from inspect_fixtures import format_of, options_of
 
 from hazegen import cli, images, samples
 from hazegen.depth import guess, readers
-from hazegen.depth.formats import DepthFormat
+from hazegen.depth.conventions import CONVENTIONS
+from hazegen.depth.finding import Finding
+from hazegen.depth.formats import DepthFormat, Values
 from hazegen.errors import RefusedError, UsageError
+from hazegen.inspect import look
 from hazegen.inspect.find import InspectOptions, find
 from hazegen.inspect.read import FAR_M, NEAR_M, read_samples, with_metres
-from hazegen.inspect.report import as_json, make_command, report_lines
+from hazegen.inspect.report import as_json, make_command, other_reading, report_lines
 from hazegen.inspect.run import TILE, TILES, Report, inspect
 from hazegen.inspect.sheet import EDGE, HOLE, SKY, draw_edges, false_colors, fog, write_sheet
-from hazegen.scenes import Reading
+from hazegen.reading import Reading
 
 WIDTH, HEIGHT, SCENES = 160, 120, 8
 Metres = np.ndarray
@@ -403,11 +410,11 @@ def test_the_command_says_what_the_files_lack(tmp_path, rooms):
     assert "--depth-kind middlebury-8bit --image-pattern '{key}' --depth-pattern '{key}'" in told
     assert "--depth-values relative-inverse --near 1 --far 10" in told
     told = command("told", disparity, depth_values="disparity", depth_scale=0.5, focal_px=100.0, baseline_m=0.2)
-    assert "--depth-values disparity --depth-scale 0.5 --focal-px 100.0 --baseline-m 0.2" in told
+    assert "--depth-values disparity --depth-scale 0.5 --focal-px 100 --baseline-m 0.2" in told
     assert "--near" not in told
     told = command("near", ROOMS["midas"], depth_kind="midas", near=2.0, far=30.0)
     assert told.count("--near") == told.count("--far") == 1
-    assert "--near 2.0 --far 30.0" in told
+    assert "--near 2 --far 30" in told
 
 
 def test_the_command_declares_zeros_that_are_holes(tmp_path, rooms):
@@ -419,6 +426,260 @@ def test_the_command_declares_zeros_that_are_holes(tmp_path, rooms):
     report = inspect(dataclasses.replace(write(tmp_path, rooms, with_hole, ".pfm"), depth_kind="sceneflow"))
     assert codes(report)["zero-holes"] == "unlikely"
     assert make_command(report).endswith("--depth-kind sceneflow --not-measured 0")
+
+
+def read_as(report: Report, options: InspectOptions, fmt: DepthFormat, *findings: Finding) -> Report:
+    """The report of the same files, read by other options."""
+    files = tuple(dataclasses.replace(file, fmt=fmt) for file in report.files)
+    return dataclasses.replace(report, options=options, files=files, findings=findings)
+
+
+ROUND_TRIPS = [
+    *({"depth_kind": name} for name, one in CONVENTIONS.items() if not one.stack),
+    *({"depth_values": values} for values in get_args(Values)),
+    {"depth_kind": "middlebury-8bit", "depth_scale": 0.25, "near": 2.0},
+    {"depth_kind": "middlebury-8bit", "depth_scale": 0.25, "focal_px": 700.0, "baseline_m": 0.16},
+    {"depth_kind": "middlebury-8bit", "depth_values": "relative-inverse", "not_measured": "nan"},
+    {"depth_values": "relative", "not_measured": "0,65535", "far": 30.0},
+    {"depth_values": "disparity", "depth_scale": 1 / 256, "no_surface": 0.0},
+    {"depth_scale": 10 / 255, "not_measured": "nan", "no_surface": 65535.0},
+    {"depth_kind": "virtual-kitti", "depth_values": "ray", "not_measured": "0"},
+]
+
+
+@pytest.mark.parametrize("given", ROUND_TRIPS, ids=str)
+def test_the_command_reads_files_as_they_were_inspected(report, given):
+    """The printed line, read back as make reads it, comes to the format of the inspection, stand-ins included."""
+    options = InspectOptions(images=report.options.images, depth=report.options.depth, **given)
+    fmt = with_metres(options.format())
+    made = options_of(make_command(read_as(report, options, fmt)))
+    assert format_of(made) == fmt
+    assert made.patterns() == options.patterns()
+    assert (made.depth or made.transmission) == options.depth
+
+
+@pytest.mark.parametrize("name", ["middlebury", "cityscapes-disparity"])
+def test_the_command_leaves_focal_lengths_to_calibration_files(report, name):
+    options = InspectOptions(images=report.options.images, depth=report.options.depth, depth_kind=name)
+    fmt = dataclasses.replace(options.format(), focal_px=700.0, baseline_m=0.2, doffs_px=3.0)
+    assert format_of(options_of(make_command(read_as(report, options, fmt)))) == options.format()
+
+
+def test_holes_of_disparity_stay_holes_in_the_dataset(tmp_path, rooms):
+    """8-bit disparity without a focal length: holes (0) must not become the farthest surface."""
+
+    def with_hole(depth_m: Metres) -> Callable[[Path], None]:
+        values = np.rint(250.0 / depth_m).astype(np.uint8)
+        values[80:110, 20:60] = 0
+        return png(values)
+
+    options = write(tmp_path, rooms, with_hole, ".png", "s{:02d}/im2", "s{:02d}/disp2")
+    report = inspect(dataclasses.replace(options, images=tmp_path, depth=tmp_path))
+    assert report.options.depth_kind == "middlebury-8bit"
+    made = options_of(make_command(report))
+    assert format_of(made) == report.files[0].fmt
+    depth_m = readers.read_depth(tmp_path / "s00" / "disp2.png", format_of(made))
+    assert np.isnan(depth_m[80:110, 20:60]).all()
+    assert np.isnan(depth_m).mean() == pytest.approx(30 * 40 / (WIDTH * HEIGHT))
+
+
+# --- what to do instead ---
+
+
+def test_nothing_is_made_of_maps_that_cannot_be(tmp_path, rooms):
+    report = inspect(write(tmp_path, rooms, lambda d: png(integers(d, 1000)[:, ::-1])))
+    assert codes(report)["mirrored"] == "impossible"
+    text = "\n".join(report_lines(report))
+    assert "hazegen make -" not in text
+    assert "next: no hazegen make yet; do what is said of mirrored, and look again" in text
+    assert as_json(report)["command"] is None
+
+
+@pytest.mark.parametrize(
+    ("save", "given", "better"),
+    [
+        (ROOMS["tum"], {"depth_kind": "redwood"}, {"depth_kind": "tum"}),
+        (ROOMS["tum"], {"depth_scale": 0.001}, {"depth_kind": "tum"}),
+        (ROOMS["nyu-png"], {"depth_scale": 1.0}, {"depth_kind": "nyu-png"}),
+        (ROOMS["midas"], {"depth_kind": "nyu-png"}, {"depth_kind": "midas"}),
+        (
+            lambda d: lambda path: cv2.imwrite(str(path.with_suffix(".tif")), 100.0 / d),
+            {},
+            {"depth_values": "relative-inverse", "not_measured": "0", "near": 1.0, "far": 10.0},
+        ),
+    ],
+)
+def test_a_likelier_reading_is_offered_and_finds_no_fault(tmp_path, rooms, save, given, better):
+    report = inspect(dataclasses.replace(write(tmp_path, rooms, save), **given))
+    line = report_lines(report)[-1]
+    assert line.startswith("or: hazegen inspect ")
+    assert as_json(report)["other_reading"] == line.removeprefix("or: ")
+    options = options_of(line.removeprefix("or: "))
+    assert {name: getattr(options, name) for name in better} == better
+    assert options.format() == InspectOptions(images=options.images, depth=options.depth, **better).format()
+    assert not {"inverted", "unit", "convention", "unknown"} & set(codes(inspect(options)))
+
+
+def test_no_other_reading_is_offered_for_sound_maps(report):
+    assert other_reading(report) is None
+
+
+# --- a look before hazegen make ---
+
+
+def looked(options: InspectOptions, *, finds_sky: bool = False, **given: object) -> dict[str, str]:
+    told, refs, _, _ = find(dataclasses.replace(options, **given))
+    reading = told.reading_of(told.images, told.depth)
+    return {one.code: one.severity for one in look.look(iter(refs), reading, told.patterns()[1], finds_sky=finds_sky)}
+
+
+def test_make_doubts_conventions_as_inspect_does(tmp_path, rooms):
+    options = write(tmp_path, rooms, ROOMS["tum"])
+    assert looked(options, depth_kind="redwood")["convention"] == "unlikely"
+    assert looked(options, depth_scale=0.001)["convention"] == "unlikely"
+    assert "convention" not in looked(options, depth_kind="icl-nuim")
+    assert "convention" not in looked(options, depth_scale=0.0002)
+
+
+def test_what_a_network_estimates_follows_no_convention(tmp_path, rooms):
+    options = write(tmp_path, rooms, ROOMS["tum"])
+    told, refs, _, _ = find(dataclasses.replace(options, depth_scale=0.001))
+    reading = dataclasses.replace(told.reading_of(told.images, told.depth), depth_entries=False)
+    assert "convention" not in {one.code for one in look.look(refs, reading, "{key}")}
+
+
+def test_make_says_it_on_the_command_line_and_its_advice_runs(tmp_path, rooms, capsys):
+    options = write(tmp_path, rooms, ROOMS["tum"], ".png", "all/{:02d}.color", "all/{:02d}.depth")
+    words = ["--images", options.images, "--depth", options.depth, "--depth-kind", "redwood", "--dry-run"]
+    words += ["--image-pattern", "{key}.color", "--depth-pattern", "{key}.depth", "--recipe.path", "plane"]
+    make = lambda *more: cli.main(["make", *map(str, words), "--out", str(tmp_path / "out"), *more])  # noqa: E731
+    assert make() == 0
+    assert "warning: convention: The maps look rather like tum. Expected redwood" in capsys.readouterr().err
+    assert make("--depth-scale", "1", "--fov-deg", "60") == 3
+    (advice,) = re.findall(r'"(hazegen inspect .*)" shows them', capsys.readouterr().err)
+    told = options_of(advice)
+    assert told.patterns() == ("{key}.color", "{key}.depth")
+    assert (told.depth_kind, told.depth_scale, told.fov_deg) == ("redwood", 1.0, 60.0)
+    assert inspect(told).pairs == SCENES
+
+
+def test_camera_files_beside_the_maps_are_offered(tmp_path):
+    samples.make_samples(tmp_path / "set", 6, 3, width=WIDTH, height=HEIGHT)
+    options = InspectOptions(images=tmp_path / "set" / "images", depth=tmp_path / "set" / "depth")
+    report = inspect(options)
+    assert codes(report)["camera-files"] == "unlikely"
+    told = options_of(report_lines(report)[-1].removeprefix("or: "))
+    assert (told.camera, told.depth_kind) == (tmp_path / "set" / "camera", "custom")
+    assert "camera-files" not in codes(inspect(told))
+    assert looked(options, depth_scale=0.01)["camera-files"] == "unlikely"
+    assert "camera-files" not in looked(options, camera=told.camera)
+    for path in told.camera.iterdir():
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in content.items() if name != "depth"}))
+    assert looked(options, depth_scale=0.01)["camera-files"] == "note"
+
+
+def test_missing_calibration_is_named_and_the_maps_are_read_without(tmp_path, rooms):
+    def save(depth_m: Metres) -> Callable[[Path], None]:
+        disparity = (100.0 / depth_m).astype(np.float32)
+        disparity[:30] = np.inf
+        return pfm(disparity)
+
+    options = write(tmp_path, rooms, save, ".pfm", "s{:02d}/im0", "s{:02d}/disp0GT")
+    options = dataclasses.replace(options, images=tmp_path, depth=tmp_path)
+    report = inspect(options)
+    (found,) = [one for one in report.findings if one.code == "calibration"]
+    assert re.search(r"may follow eth3d.*Expected calib\.txt beside each map, received none", found.reason)
+    assert report.files[0].sky == 0.0
+    assert report.files[0].holes == pytest.approx(0.25)
+    assert report_lines(report)[2] == "read as eth3d without calib.txt: relative, larger is nearer"
+    made = options_of(make_command(report))
+    assert format_of(made) == report.files[0].fmt
+    plain = {name: getattr(made, name) for name in ("depth_values", "not_measured", "near", "far")}
+    assert not {"calibration", "convention"} & set(looked(options, **plain))
+
+
+def sky_scene(height: int = 240, width: int = 320) -> tuple[np.ndarray, Metres]:
+    """A grey-blue sky without a measurement above a road that reaches from 4 m to 40 m."""
+    rng = np.random.default_rng(0)
+    image = np.full((height, width, 3), (170, 190, 215), np.uint8)
+    image[height // 3 :] = rng.integers(30, 90, (height - height // 3, width, 1))
+    depth_m = np.full((height, width), np.nan, np.float32)
+    depth_m[height // 3 :] = (1.0 / np.linspace(1 / 40, 1 / 4, height - height // 3, dtype=np.float32))[:, None]
+    return image, depth_m
+
+
+def test_unmeasured_sky_is_found_where_nobody_looks_for_it(tmp_path):
+    def save(depth_m: Metres) -> Callable[[Path], None]:
+        return png(integers(np.nan_to_num(depth_m), 256))
+
+    options = write(tmp_path, [sky_scene()] * 2, save)
+    report = inspect(dataclasses.replace(options, depth_scale=1 / 256))
+    (found,) = [one for one in report.findings if one.code == "sky-holes"]
+    assert found.number == pytest.approx(1 / 3, abs=0.05)
+    assert "--recipe.sky-from-image" in found.reason
+    assert make_command(report).endswith("--recipe.sky-from-image")
+    assert "sky-holes" in looked(options, depth_scale=1 / 256)
+    assert "sky-holes" not in looked(options, depth_scale=1 / 256, finds_sky=True)
+    assert "sky-holes" not in looked(options, depth_kind="kitti")
+
+
+# --- pairs whose names share nothing ---
+
+
+@pytest.mark.parametrize(
+    ("names", "patterns"),
+    [
+        (("rgb", "depth"), ("{key}/rgb", "{key}/depth")),
+        (("left", "gt_disp_left"), ("{key}/left", "{key}/gt_disp_left")),
+        (("IMG_77", "mapped"), ("{key}/IMG_77", "{key}/mapped")),
+        (("im0", "disp0GT"), ("im{key}", "disp{key}GT")),
+        (("view1", "disp1"), ("view{key}", "disp{key}")),
+        (("aloeL", "aloeGT"), ("{key}L", "{key}GT")),
+    ],
+)
+def test_one_pair_in_a_folder_is_found_and_the_command_runs(tmp_path, monkeypatch, rooms, names, patterns):
+    options = write(tmp_path, rooms[:1], npy, ".npy", *(f"scene/{name}" for name in names))
+    (options.images / "readme.txt").touch()
+    report = inspect(dataclasses.replace(options, depth_values="plane"))
+    assert (report.pairs, report.options.patterns()) == (1, patterns)
+    lines = report_lines(report)
+    assert lines[0] == "1 scene, 1 of them read; 1 other file"
+    made = options_of(make_command(report))
+    found = find(InspectOptions(images=made.images, depth=made.depth, image_pattern=patterns[0],
+                                depth_pattern=patterns[1]))[1]  # fmt: skip
+    assert [(made.images / ref.image, made.depth / ref.depth) for ref in found] == [
+        (options.images / f"{names[0]}.png", options.images / f"{names[1]}.npy")
+    ]
+    monkeypatch.chdir(tmp_path)
+    command = shlex.split(make_command(report))
+    assert cli.main([*command[1:], "--recipe.path", "plane", "--variants", "1", "--workers", "1"]) == 0
+
+
+@pytest.mark.parametrize("names", [("rgb", "depth"), ("view1", "disp1"), ("left", "disp"), ("color", "depth_map")])
+def test_folders_of_one_pair_each_are_found(tmp_path, rooms, names):
+    options = write(tmp_path, rooms, npy, ".npy", *(f"all/s{{:02d}}/{name}" for name in names))
+    (options.images / "s00" / "right.png").write_bytes((options.images / "s00" / f"{names[0]}.png").read_bytes())
+    told, refs, unpaired, others = find(options)
+    assert told.patterns() == tuple(f"{{key}}/{name}" for name in names)
+    assert ([ref.key for ref in refs], unpaired, others) == ([f"s{n:02d}" for n in range(SCENES)], [], 1)
+
+
+def test_named_convention_is_looked_for_by_other_names_too(tmp_path, rooms):
+    options = write(tmp_path, rooms, ROOMS["tum"], ".png", "all/{:02d}.color", "all/{:02d}.depth")
+    told, refs, _, _ = find(dataclasses.replace(options, depth_kind="tum"))
+    assert told.patterns() == ("{key}.color", "{key}.depth")
+    assert len(refs) == SCENES
+
+
+def test_message_names_the_files_and_the_words_that_help(tmp_path, rooms):
+    options = write(tmp_path, rooms, npy, ".npy", "images/photo{:02d}", "depth/map{:02d}")
+    with pytest.raises(RefusedError) as caught:
+        find(options)
+    text = str(caught.value)
+    assert "'photo00.png', 'photo01.png', 'photo02.png', 'photo03.png', ... among the images" in text
+    assert "'map00.npy', 'map01.npy', 'map02.npy', 'map03.npy', ... among the maps" in text
+    assert "with '{key}/rgb' and '{key}/depth'" in text
 
 
 # --- the contact sheet ---
@@ -480,3 +741,46 @@ def test_scores_of_guesses_are_sorted(report):
     scores = [one.score for one in report.guesses]
     assert scores == sorted(scores, reverse=True)
     assert all(isinstance(one, guess.Guess) for one in report.guesses)
+
+
+# --- on the command line ---
+
+
+def call(options, *words):
+    return cli.main([str(word) for word in ("inspect", "--images", options.images, "--depth", options.depth, *words)])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--out", "sheet.txt"),
+            "The output is no picture. Expected a name that ends in .png or .jpg, received 'sheet.",
+        ),
+        (("--out", "taken/sheet.png"), "'taken/sheet.png' cannot be written. Expected a file in a folder"),
+        (
+            ("--json", "."),
+            "'.' cannot be written. Expected a file in a folder that can be written to, received a folder",
+        ),
+    ],
+)
+def test_output_that_cannot_be_written_is_refused_before_anything_is_read(
+    tmp_path, rooms, monkeypatch, capsys, words, message
+):
+    options = write(tmp_path, rooms, ROOMS["nyu-png"])
+    monkeypatch.chdir(tmp_path)
+    Path("taken").touch()
+    monkeypatch.setattr("hazegen.inspect.run.find", lambda options: pytest.fail("the work has begun"))
+    assert call(options, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_do_no_harm(tmp_path, rooms, capfd):
+    options = write(tmp_path, rooms, ROOMS["nyu-png"])
+    name = os.fsdecode(b"\xff\xfe")
+    for folder in (options.images, options.depth):
+        (folder / "s00.png").rename(folder / f"{name}.png")
+    assert call(options, "--out", tmp_path / "new" / "sheet.png", "--json", tmp_path / "other" / "report.json") == 0
+    assert "\\udcff\\udcfe " in capfd.readouterr().out
+    assert name in [file["key"] for file in json.loads((tmp_path / "other" / "report.json").read_text())["files"]]
+    assert images.read_picture(tmp_path / "new" / "sheet.png").shape[1] > 4 * TILE

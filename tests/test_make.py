@@ -205,6 +205,10 @@ def test_table_of_inputs_says_what_was_seen_in_each(make_photos, make_options, l
 
 
 def test_fitted_depth_serves_an_image_of_another_size(messy, make_options, load_recipe, tmp_path):
+    made = make.make(make_options(messy, tmp_path / "cut", fit_depth=True), load_recipe("aod-released"))
+    assert "differ in proportions" in inputs(tmp_path / "cut")["scene_001"]["reason"]
+    half = images.read_picture(messy.depth / "scene_005.png")[::2, ::2]
+    (messy.depth / "scene_001.png").write_bytes(images.encode(np.ascontiguousarray(half), ".png"))
     made = make.make(make_options(messy, tmp_path / "out", fit_depth=True), load_recipe("aod-released"))
     assert "size" not in made.rejected
     assert inputs(tmp_path / "out")["scene_001"]["fate"] == "used"

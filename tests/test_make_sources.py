@@ -448,8 +448,8 @@ def test_fill_and_refine_change_what_they_say_and_nothing_else(tmp_path):
 def test_haze_in_space_needs_a_camera(tmp_path, photos, make_options, kind):
     recipe = dataclasses.replace(RAY, **{kind: Draw("values", (0.5,))})
     with pytest.raises(ValueError, match=r"Expected intrinsics.*received none"):
-        make.make(make_options(photos, tmp_path / "out"), recipe)
-    made = make.make(make_options(photos, tmp_path / "with", fov_deg=60.0, limit=2), recipe)
+        make.make(make_options(photos, tmp_path / "out", variants=1), recipe)
+    made = make.make(make_options(photos, tmp_path / "with", fov_deg=60.0, limit=2, variants=1), recipe)
     assert made.manifest.inputs["used"] == 2
 
 
@@ -467,7 +467,7 @@ def test_haze_in_space_needs_a_camera_for_each_scene(tmp_path):
 
 def test_coloured_haze_is_kept_in_three_channels_that_every_reader_takes(tmp_path):
     write_kitti(tmp_path)
-    recipe = dataclasses.replace(PLANE, angstrom_exponent=Draw("values", (1.0,)))
+    recipe = dataclasses.replace(PLANE, angstrom_exponent=Draw("uniform", (0.8, 1.2)))
     run(tmp_path, recipe, depth_kind="kitti", variants=3)
     out = tmp_path / "out"
     for values in pairs(out).values():
@@ -490,7 +490,7 @@ def test_light_of_the_picture_itself_stands_in_its_records(tmp_path):
         clean[SKY] = (140 + 10 * number, 180, 220)
         write_virtual_kitti(tmp_path, number, clean, street(number)[1])
     recipe = dataclasses.replace(PLANE, atmospheric_light="dark-channel")
-    run(tmp_path, recipe, depth_kind="virtual-kitti", variants=2)
+    run(tmp_path, recipe, depth_kind="virtual-kitti", variants=1)
     for values in pairs(tmp_path / "out").values():
         sky = np.array((140 + 10 * int(values["scene"]), 180, 220)) / 255.0
         np.testing.assert_allclose(values["atmospheric_light"], sky, atol=0.5 / 255)

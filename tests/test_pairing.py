@@ -93,12 +93,12 @@ def test_files_of_other_kinds_are_passed_over(touch):
 
 @pytest.mark.parametrize("pattern", ["", "depth", "{key}{key}", "{KEY}"])
 def test_pattern_without_one_key_is_refused(touch, pattern):
-    with pytest.raises(UsageError, match=rf"Expected '\{{key\}}' once.*received '{pattern}'. Correct --image-pattern"):
+    with pytest.raises(UsageError, match=rf"Expected '\{{key\}}' once.*received '{pattern}'. Correct the pattern"):
         find_scenes(touch("i", "1.png"), touch("d", "1.png"), pattern, "{key}", SUFFIXES)
 
 
 def test_folder_that_is_none_is_refused(touch, tmp_path):
-    with pytest.raises(UsageError, match=r"is not a folder. Expected a folder of files. Check --images and --depth"):
+    with pytest.raises(UsageError, match=r"is not a folder. Expected a folder of files, received nothing of that"):
         find_scenes(tmp_path / "missing", touch("d"), "{key}", "{key}", SUFFIXES)
 
 

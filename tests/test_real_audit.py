@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from hazegen import config, images
 from hazegen.audit import report as audit_report
-from hazegen.audit import summary as audit_summary
 from hazegen.audit.run import AuditOptions, Report, audit
 from hazegen.recipe import Recipe
 
@@ -67,7 +67,7 @@ def test_beta_and_light_of_the_released_pairs(released):
 
 
 def test_recipe_of_the_released_pairs(released):
-    found = audit_summary.as_recipe(released.summary)
+    found = config.build(Recipe, yaml.safe_load(audit_report.as_yaml(released.summary)))
     shipped = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
     for name in ("path", "depth_norm", "color_space", "sweep", "light_channels", "beta"):
         assert getattr(found, name) == getattr(shipped, name), name

@@ -14,6 +14,15 @@ from hazegen.recipe import Draw, Recipe, parse_draw
 
 BETA = Draw("values", (0.1,))
 SMALLEST = math.ulp(0.0)
+# What a field needs beside it, without which it would change nothing.
+BESIDE = {
+    "wavelengths_nm": {"angstrom_exponent": Draw("values", (1.0,))},
+    "noise_scale_m": {"noise_contrast": Draw("values", (0.5,))},
+    "noise_samples": {"noise_contrast": Draw("values", (0.5,))},
+    "camera_height_m": {"height_scale_m": Draw("values", (20.0,))},
+    "camera_pitch_deg": {"noise_contrast": Draw("values", (0.0, 0.5))},
+    "lamp_threshold": {"glow": Draw("uniform", (0.0, 1.0))},
+}
 
 # As published or measured: (path, norm, sweep, beta, visibility, light, channels).
 SHIPPED = {
@@ -126,7 +135,7 @@ def test_draw_with_brackets_that_do_not_match_is_refused(text):
 @pytest.mark.parametrize("field", ["beta", "visibility_m"])
 def test_beta_and_visibility_must_be_above_0_and_finite(field, value):
     with pytest.raises(
-        UsageError, match=rf"{field} is out of range. Expected numbers in \(0, 1e\+30\].*received \[0.1, "
+        UsageError, match=rf"{field} is out of range. Expected numbers in \[1e-12, 1e\+12\].*received \[0.1, "
     ):
         Recipe(**{field: Draw("values", (0.1, value))})
 
@@ -137,9 +146,16 @@ def test_message_on_beta_of_0_says_why():
 
 
 @pytest.mark.parametrize("field", ["beta", "visibility_m"])
-@pytest.mark.parametrize("value", [SMALLEST, 1e30])
-def test_beta_and_visibility_just_inside_their_range_are_taken(field, value):
+@pytest.mark.parametrize("value", [1e-12, 1e12])
+def test_beta_and_visibility_at_the_ends_of_their_range_are_taken(field, value):
     assert getattr(Recipe(**{field: Draw("values", (value,))}), field).low == value
+
+
+@pytest.mark.parametrize("field", ["beta", "visibility_m"])
+@pytest.mark.parametrize("value", [SMALLEST, 1e-50, 1e-45, 9.9e-13, 1.1e12, 1e30])
+def test_beta_and_visibility_that_32_bit_floats_might_lose_are_refused(field, value):
+    with pytest.raises(UsageError, match=rf"{field} is out of range. Expected numbers in \[1e-12, 1e\+12\]"):
+        Recipe(**{field: Draw("values", (value,))})
 
 
 @pytest.mark.parametrize("draw", [Draw("uniform", (0.0, 1.0)), Draw("uniform", (-1.0, 2.0))])
@@ -159,23 +175,23 @@ def test_atmospheric_light_at_the_ends_of_its_range_is_taken(value):
     assert Recipe(beta=BETA, atmospheric_light=Draw("values", (value,))).atmospheric_light.values == (value,)
 
 
-# Lowest and highest number that each field takes, whether the lowest is among them, and what else it needs.
+# Lowest and highest number that each field takes, and whether the lowest is among them.
 RANGES = {
-    "angstrom_exponent": (-1.0, 5.0, True, {}),
-    "light_bias": (-1.0, 1.0, True, {}),
-    "noise_contrast": (0.0, 3.0, True, {}),
-    "noise_scale_m": (0.1, 10000.0, True, {}),
-    "height_scale_m": (0.01, 1e6, True, {}),
-    "camera_height_m": (0.0, 10000.0, True, {}),
-    "camera_pitch_deg": (-90.0, 90.0, True, {}),
-    "scattering_blur": (0.0, 0.1, True, {}),
-    "illumination": (0.0, 1.0, False, {}),
-    "glow": (0.0, 100.0, True, {}),
-    "blur_px": (0.0, 50.0, True, {}),
-    "shot_noise": (0.0, 1.0, True, {}),
-    "read_noise": (0.0, 1.0, True, {}),
-    "gamma": (0.1, 10.0, True, {}),
-    "jpeg_quality": (1.0, 100.0, True, {}),
+    "angstrom_exponent": (-1.0, 5.0, True),
+    "light_bias": (-1.0, 1.0, True),
+    "noise_contrast": (0.0, 3.0, True),
+    "noise_scale_m": (0.1, 10000.0, True),
+    "height_scale_m": (0.01, 1e6, True),
+    "camera_height_m": (0.0, 10000.0, True),
+    "camera_pitch_deg": (-90.0, 90.0, True),
+    "scattering_blur": (0.0, 0.1, True),
+    "illumination": (0.0, 1.0, False),
+    "glow": (0.0, 100.0, True),
+    "blur_px": (0.0, 50.0, True),
+    "shot_noise": (0.0, 1.0, True),
+    "read_noise": (0.0, 1.0, True),
+    "gamma": (0.1, 10.0, True),
+    "jpeg_quality": (1.0, 100.0, True),
 }
 TRIPLES = {"wavelengths_nm": (300.0, 1100.0), "light_color": (0.0, 2.0)}
 NUMBERS = {"noise_samples": (8, 256, 7, 257), "lamp_threshold": (SMALLEST, 1.0, 0.0, 1.0000001)}
@@ -190,7 +206,8 @@ def around(low, high, low_allowed):
 
 @pytest.mark.parametrize("field", sorted(RANGES))
 def test_each_drawn_field_takes_both_ends_of_its_range_and_nothing_beyond(field):
-    *limits, low_allowed, beside = RANGES[field]
+    *limits, low_allowed = RANGES[field]
+    beside = BESIDE.get(field, {})
     inside, outside = around(*limits, low_allowed)
     for value in inside:
         assert getattr(Recipe(beta=BETA, **{field: Draw("values", (value,))}, **beside), field).low == value
@@ -208,7 +225,8 @@ def test_each_of_three_numbers_is_held_to_its_range(field, place):
         numbers = [TRIPLES[field][1]] * 3
         numbers[place] = value
         if value in inside:
-            assert getattr(Recipe(beta=BETA, **{field: tuple(numbers)}), field)[place] == value
+            recipe = Recipe(beta=BETA, **{field: tuple(numbers)}, **BESIDE.get(field, {}))
+            assert getattr(recipe, field)[place] == value
         else:
             with pytest.raises(UsageError, match=rf"{field} is out of range. Expected numbers in \["):
                 Recipe(beta=BETA, **{field: tuple(numbers)})
@@ -218,7 +236,7 @@ def test_each_of_three_numbers_is_held_to_its_range(field, place):
 def test_each_single_number_is_held_to_its_range(field):
     low, high, *outside = NUMBERS[field]
     for value in (low, high):
-        assert getattr(Recipe(beta=BETA, **{field: value}), field) == value
+        assert getattr(Recipe(beta=BETA, **{field: value}, **BESIDE[field]), field) == value
     for value in outside:
         with pytest.raises(UsageError, match=rf"{field} is out of range. Expected .*received {value}"):
             Recipe(beta=BETA, **{field: value})
@@ -243,7 +261,30 @@ def test_haze_that_changes_in_space_needs_rays(fields):
 
 
 def test_haze_that_is_the_same_everywhere_needs_no_camera():
-    assert not Recipe(beta=BETA, path="plane", scattering_blur=BETA, glow=BETA, camera_height_m=BETA).needs_camera
+    assert not Recipe(beta=BETA, path="plane", scattering_blur=BETA, glow=BETA).needs_camera
+
+
+@pytest.mark.parametrize("field", BESIDE)
+def test_field_of_an_effect_that_is_off_is_refused_with_the_switchs_name(field):
+    *_, high = RANGES.get(field, (0.6, 32))[:2]
+    off = {"wavelengths_nm": (650.0, 550.0, 450.0), "noise_samples": 32, "lamp_threshold": 0.6}
+    value = off.get(field, Draw("values", (high,)))
+    (switch,) = BESIDE[field]
+    message = (
+        rf"{field} changes nothing while its effect is off. Expected it beside .*{switch}.*received .* alone. Turn "
+    )
+    with pytest.raises(UsageError, match=message):
+        Recipe(beta=BETA, **{field: value})
+    assert getattr(Recipe(beta=BETA, **{field: value}, **BESIDE[field]), field) == value
+    with pytest.raises(UsageError, match=rf"Turn \w+ on, or set {field} to its default, "):
+        Recipe(beta=BETA, **{field: value, switch: None if switch == "height_scale_m" else Draw("values", (0.0,))})
+
+
+def test_sky_that_is_a_far_surface_must_not_become_a_lamp():
+    with pytest.raises(UsageError, match=r"would glow like a lamp. Expected sky 'infinite' .*received 'far'. Set sky"):
+        Recipe(beta=BETA, glow=BETA, sky="far")
+    assert Recipe(beta=BETA, glow=BETA, sky="reject").glow == BETA
+    assert Recipe(beta=BETA, illumination=BETA, sky="far").sky == "far"
 
 
 @pytest.mark.parametrize("how", ["dark-channel", "brightest-far"])
@@ -262,7 +303,7 @@ def test_resolved_recipe_with_every_field_reads_back_as_itself():
         color_space="linear",
         beta=Draw("uniform", (0.1, 0.2)),
         atmospheric_light="dark-channel",
-        sky="far",
+        sky="reject",
         fill="nearest",
         refine="edges",
         sky_from_image=True,
@@ -270,7 +311,7 @@ def test_resolved_recipe_with_every_field_reads_back_as_itself():
         light_color=(1.0, 0.95, 0.875),
         noise_samples=32,
         lamp_threshold=0.75,
-        **{name: Draw("uniform", (high / 4, high / 2)) for name, (_, high, _, _) in RANGES.items()},
+        **{name: Draw("uniform", (high / 4, high / 2)) for name, (_, high, _) in RANGES.items()},
     )
     off = Recipe(beta=Draw("uniform", (0.1, 0.2)))
     changed = [name for name, value in recipe.as_dict().items() if value != off.as_dict()[name]]

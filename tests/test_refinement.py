@@ -1,6 +1,7 @@
 """Depth edges moved onto the photo's: no fringe, no ghost, nothing invented; the guided filter beside it."""
 
 import re
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -170,6 +171,28 @@ def test_guided_filter_gives_what_a_slow_loop_gives():
     expected = slow_guided_filter(t, image, 3, 1e-3)
     assert expected.std() > 0.05
     np.testing.assert_allclose(refinement.guided_transmission(t, image, 3, 1e-3), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("strip_px", [1, 3000, 10**9])
+def test_guided_filter_does_not_hang_on_where_strips_end(strip_px, monkeypatch):
+    rng = np.random.default_rng(1)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (95, 61, 3), dtype=np.uint8), (0, 0), 2.0)
+    t = cv2.GaussianBlur(rng.random((95, 61), dtype=np.float32), (0, 0), 2.0)
+    monkeypatch.setattr(refinement, "GUIDED_STRIP_PX", 95 * 61)
+    whole = refinement.guided_transmission(t, image, 7, 1e-3)
+    assert whole.std() > 0.01
+    monkeypatch.setattr(refinement, "GUIDED_STRIP_PX", strip_px)
+    np.testing.assert_allclose(refinement.guided_transmission(t, image, 7, 1e-3), whole, atol=1e-5)
+
+
+def test_guided_filter_takes_a_tenth_of_a_kilobyte_for_each_pixel_at_most():
+    image = np.random.default_rng(2).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    distance_m = np.tile(np.linspace(50.0, 2.0, 600, dtype=np.float32)[:, None], (1, 800))
+    tracemalloc.start()
+    refinement.refine(distance_m, image, "guided")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80 * distance_m.size
 
 
 def test_guided_filter_keeps_a_constant():

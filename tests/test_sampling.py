@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hazegen import sampling
-from hazegen.errors import UsageError
+from hazegen.errors import RefusedError, UsageError
 from hazegen.recipe import Draw, Recipe
 
 KEYS = [f"room/{number:04d}" for number in range(40)]
@@ -127,6 +127,72 @@ def test_gray_light_is_one_number_and_independent_light_three():
 def test_json_fields_are_those_without_a_feature_of_their_own():
     (haze,) = draws(GRID, count=1, unit_m=10.0)
     assert sampling.as_json_fields(haze) == {"metres_per_unit": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "stored"),
+    [
+        (
+            {"noise_contrast": 0.5},
+            {"noise_scale_m", "noise_samples", "noise_seed", "camera_height_m", "camera_pitch_deg"},
+        ),
+        ({"height_scale_m": 5.0}, {"camera_height_m", "camera_pitch_deg"}),
+        ({"glow": 0.5}, {"lamp_threshold"}),
+        ({"glow": 0.5, "illumination": 0.5}, {"lamp_threshold"}),
+        ({"illumination": 0.5}, set()),
+        ({"shot_noise": 0.1}, {"camera_seed"}),
+        ({"read_noise": 0.1}, {"camera_seed"}),
+        ({"scattering_blur": 0.01, "blur_px": 1.0, "gamma": 2.0, "jpeg_quality": 80.0}, set()),
+    ],
+)
+def test_record_holds_every_field_of_an_effect_that_is_on_and_no_other(fields, stored):
+    # All at their defaults: a reader need not know those of the version that made the record.
+    on = {name: Draw("values", (value,)) for name, value in fields.items()}
+    (haze,) = draws(dataclasses.replace(RANDOM, **on), count=1)
+    json_fields = sampling.as_json_fields(haze)
+    assert set(json_fields) == {"metres_per_unit", *fields, *stored}
+    assert {name: json_fields[name] for name in fields} == fields
+    usual = {"noise_scale_m": 20.0, "noise_samples": 24, "camera_height_m": 1.5, "camera_pitch_deg": 0.0}
+    usual["lamp_threshold"] = 0.9
+    assert all(json_fields[name] == value for name, value in usual.items() if name in stored)
+
+
+def test_variant_whose_effect_is_drawn_as_off_holds_nothing_of_it():
+    dice = Draw("values", (0.0, 0.5))
+    on = {"noise_scale_m": Draw("values", (7.0,)), "noise_samples": 99, "camera_height_m": Draw("values", (3.0,))}
+    recipe = dataclasses.replace(RANDOM, noise_contrast=dice, glow=dice, lamp_threshold=0.5, **on)
+    drawn = draws(recipe, count=40)
+    plain = {"metres_per_unit": 1.0, "noise_scale_m": 20.0, "noise_samples": 24, "noise_seed": 0}
+    off = [haze for haze in drawn if not haze.noise_contrast]
+    assert 8 < len(off) < 32
+    assert all(getattr(haze, name) == value for haze in off for name, value in plain.items())
+    dark = [haze for haze in off if not haze.glow]
+    assert dark
+    assert all(sampling.as_json_fields(haze) == {"metres_per_unit": 1.0} for haze in dark)
+    assert {(haze.noise_scale_m, haze.noise_samples) for haze in drawn if haze.noise_contrast} == {(7.0, 99)}
+    assert {haze.lamp_threshold for haze in drawn if haze.glow} == {0.5}
+
+
+@pytest.mark.parametrize("exponent", [-1.0, 0.0, 5.0])
+@pytest.mark.parametrize("wavelength", [300.0, 1100.0])
+@pytest.mark.parametrize("beta", [1e-12, 1e12])
+def test_beta_of_any_recipe_is_a_normal_32_bit_number(beta, exponent, wavelength):
+    fields = {"angstrom_exponent": Draw("values", (exponent,))} if exponent else {}
+    fields |= {"wavelengths_nm": (wavelength,) * 3} if exponent else {}
+    (haze,) = draws(Recipe(beta=Draw("values", (beta,)), depth_norm="tenths", **fields), count=1, unit_m=10.0)
+    kept = np.float32(haze.beta[1])
+    assert np.finfo(np.float32).tiny < kept < np.finfo(np.float32).max
+    assert not np.isnan(kept * np.float32(np.inf))
+
+
+@pytest.mark.parametrize("unit_m", [1e38, 1e-38])
+def test_scene_whose_unit_makes_beta_no_number_of_32_bits_is_refused(unit_m):
+    recipe = Recipe(beta=Draw("values", (1.0,)), depth_norm="max")
+    assert draws(recipe, count=1, unit_m=1e15)[0].beta[0] == pytest.approx(1e-15)
+    with pytest.raises(
+        RefusedError, match=r"out of range. Expected beta in \[1e-30, 1e\+30\] .*received .*Correct the"
+    ):
+        draws(recipe, count=1, unit_m=unit_m)
 
 
 def test_extinction_and_light_of_a_seed_are_the_same_for_ever():
@@ -253,3 +319,18 @@ def test_estimated_light_is_taken_as_it_is_and_draws_nothing(sweep):
     tinted = dataclasses.replace(recipe, light_color=(0.5, 1.0, 2.0))
     (haze, *_) = sampling.draw_variants(tinted, 0, "a", 1, 1.0, np.array([0.5, 0.5, 0.25], np.float32))
     assert haze.atmospheric_light == (0.25, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("more", [{}, {"path": "ray", "height_scale_m": Draw("values", (5.0,))}])
+def test_recipe_of_one_haze_gives_one_variant(more):
+    recipe = Recipe(beta=Draw("values", (0.1,)), atmospheric_light=Draw("values", (0.9,)), **more)
+    assert sampling.count_variants(recipe, None) == sampling.count_variants(recipe, 1) == 1
+    with pytest.raises(UsageError, match="Expected 1 to 1, since the recipe draws one haze alone, received 2"):
+        sampling.count_variants(recipe, 2)
+
+
+@pytest.mark.parametrize("field", ["noise_contrast", "shot_noise", "read_noise"])
+def test_recipe_with_noise_gives_many_variants(field):
+    noise = {field: Draw("values", (0.01,))}
+    recipe = Recipe(path="ray", beta=Draw("values", (0.1,)), atmospheric_light=Draw("values", (0.9,)), **noise)
+    assert sampling.count_variants(recipe, None) == sampling.DEFAULT_VARIANTS

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hazegen.depth import readers
 from hazegen.depth.conventions import find
+from hazegen.depth.formats import DepthFormat
 from hazegen.depth.scale import apply_scale, fit_scale, to_metres
 from hazegen.errors import RefusedError
 
@@ -82,9 +83,29 @@ def test_holes_and_sky_take_no_part_and_stay():
     sparse[0, :3], sparse[1, :2] = 5.0, (np.inf, -3.0)
     metres = to_metres(relative, sparse, inverse=True)
     assert np.isnan(metres[0, 0])
-    assert np.isnan(metres[0, 1])
+    assert np.isposinf(metres[0, 1])  # the mark of no surface
     assert np.isposinf(metres[0, 2])  # nearness below 0 lies beyond infinity
     np.testing.assert_allclose(metres[1:], depth[1:], rtol=1e-4)
+
+
+@pytest.mark.parametrize("inverse", [True, False])
+def test_infinity_is_the_sky_and_nan_a_hole_in_both_kinds(inverse):
+    marks = np.array([[np.inf, np.nan, 2.0]], np.float32)
+    np.testing.assert_array_equal(apply_scale(marks, 1.0, 0.0, inverse), [[np.inf, np.nan, 0.5 if inverse else 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "raw", "expected"),
+    [
+        ("relative-inverse", [np.inf, 0.0, 1e39, 3.0], [np.nan, np.inf, np.nan, 3.0]),
+        ("relative", [np.inf, 0.0, 1e39, 3.0], [np.inf, np.inf, np.nan, 3.0]),
+    ],
+)
+def test_reader_leaves_infinity_to_the_sky(tmp_path, values, raw, expected):
+    """An infinite nearness is a hole in published maps, and so is what is too large for float32."""
+    np.save(tmp_path / "a.npy", np.array([raw], np.float64))
+    fmt = DepthFormat(values, not_measured=(), no_surface=0.0)
+    np.testing.assert_array_equal(readers.read_relative(tmp_path / "a.npy", fmt), [expected])
 
 
 def test_depth_below_0_is_not_measured():

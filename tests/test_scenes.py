@@ -1,16 +1,22 @@
 """One scene from file to distance."""
 
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
+from depth_fixtures import npy, pfm
+from PIL import Image
 
 from hazegen import geometry, images
+from hazegen.depth.conventions import CONVENTIONS
 from hazegen.errors import RefusedError
+from hazegen.intrinsics import load_camera
 from hazegen.pairing import SceneRef
+from hazegen.reading import Reading
 from hazegen.recipe import Draw, Recipe
-from hazegen.scenes import Reading, SceneRejected, load, load_camera
+from hazegen.scenes import SceneRejected, load
 
 PLANE = Recipe(path="plane", beta=Draw("values", (0.1,)))
 RAY = dataclasses.replace(PLANE, path="ray")
@@ -133,8 +139,45 @@ def test_depth_of_another_size_is_rejected_unless_it_is_to_be_fitted(scene):
 
 
 def test_fitted_depth_is_never_a_mean_of_near_and_far(scene):
-    depth = np.where(np.arange(7)[None, :] < 3, 1.0, 100.0).astype(np.float32).repeat(9, axis=0)
+    depth = np.where(np.arange(8)[None, :] < 3, 1.0, 100.0).astype(np.float32).repeat(7, axis=0)
     assert set(np.unique(scene(depth=depth, fit_depth=True).distance_m)) == {1.0, 100.0}
+
+
+@pytest.mark.parametrize("columns", [slice(1, 9), slice(None, None, 2)])
+def test_depth_of_other_proportions_is_never_stretched(scene, columns):
+    code, reason = rejection(scene, depth=DEPTH[:, columns], fit_depth=True)
+    assert code == "size"
+    assert "differ in proportions. Expected a map of the whole image, received image (10, 12) and depth (10, " in reason
+    assert reason.endswith("--fit-depth does not stretch maps: crop the image as the map was cropped.")
+
+
+def test_convention_whose_maps_are_stretched_says_so(scene):
+    grid = np.stack([DEPTH * 0, DEPTH, DEPTH, DEPTH], axis=2)[:, ::2]
+    loaded = scene(depth=grid, fit_depth=True, convention="make3d")
+    np.testing.assert_array_equal(loaded.distance_m, np.repeat(DEPTH[:, ::2], 2, axis=1))
+
+
+@pytest.mark.parametrize("fit_depth", [True, False])
+def test_disparity_of_another_size_is_refused_for_its_pixels_are_those_of_another_picture(scene, fit_depth):
+    half = {"values": "disparity", "focal_px": 100.0, "baseline_m": 0.3}
+    code, reason = rejection(scene, depth=DEPTH[::2, ::2] / 2, fit_depth=fit_depth, depth_format=half)
+    assert code == "size"
+    assert ("and disparity counts pixels. Expected equal height" in reason) == fit_depth
+    assert ("Pass --fit-depth" in reason) != fit_depth
+
+
+def test_half_size_disparity_beside_a_calibration_of_the_photo_is_refused(tmp_path):
+    """Read with the photo's focal length it would be twice as far as it is."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/im0.png").write_bytes(images.encode(CLEAN, ".png"))
+    (tmp_path / "s/disp0.pfm").write_bytes(pfm(DEPTH[::2, ::2] / 2))
+    (tmp_path / "s/calib.txt").write_text(
+        "cam0=[100 0 6; 0 100 5; 0 0 1]\ndoffs=0\nbaseline=200\nwidth=12\nheight=10\n"
+    )
+    reading = Reading(tmp_path, tmp_path, convention="middlebury", fit_depth=True)
+    code, reason = rejection(load, SceneRef("s", "s/im0.png", "s/disp0.pfm"), reading, PLANE)
+    assert code == "size"
+    assert "resize the maps yourself, and their numbers by the ratio of the widths" in reason
 
 
 @pytest.mark.parametrize("fit_depth", [True, False])
@@ -159,6 +202,8 @@ def test_scene_that_needs_a_camera_and_has_none_is_rejected(scene):
         ({"camera": CAMERA | {"width": 13}}, "camera", "Expected those of 12 x 10, received 13 x 10. Scale fx"),
         ({"camera": CAMERA | {"fx": 0.0}}, "camera", "intrinsics are out of range"),
         ({"camera": CAMERA | {"fx": "eight"}}, "camera", "Camera file 'scene.json' cannot be used"),
+        ({"camera": CAMERA | {"fx": True}}, "camera", "received: TypeError: fx is True, no number"),
+        ({"camera": CAMERA | {"cy": False}}, "camera", "received: TypeError: cy is False, no number"),
         ({"camera": {"width": 12}}, "camera", "received: KeyError: 'height'"),
         ({"camera": "[1, 2]"}, "camera", "Expected JSON with width, height, fx, fy, cx, cy"),
         ({"camera": "{"}, "camera", "Camera file 'scene.json' cannot be used"),
@@ -268,3 +313,125 @@ def test_16_bit_photo_becomes_8_bit_and_gray_becomes_rgb(scene):
 
 def test_rejection_is_a_refused_input():
     assert SceneRejected("a", "b").exit_code == RefusedError.exit_code == 3
+
+
+@pytest.mark.parametrize("name", [name for name, one in CONVENTIONS.items() if one.is_more_than_format])
+def test_convention_that_is_more_than_a_format_belongs_on_the_command_line(scene, name):
+    camera = CAMERA | {"depth": {"convention": name}}
+    code, reason = rejection(scene, camera=camera)
+    assert code == "camera"
+    assert (
+        f"names the convention '{name}', which says more than what numbers mean. Expected one without masks" in reason
+    )
+    assert f"Pass --depth-kind {name}, or state values, unit_m" in reason
+
+
+def test_convention_of_a_camera_file_may_repeat_that_of_the_command_line(scene):
+    camera = CAMERA | {"depth": {"convention": "kitti"}}
+    depth = np.full((10, 12), 2560, np.uint16)
+    assert scene(depth=depth, camera=camera, convention="kitti").largest_m == 10.0
+    tum = CAMERA | {"depth": {"convention": "tum"}}
+    assert scene(depth=depth, camera=tum).largest_m == pytest.approx(2560 / 5000)
+
+
+# --- sky in the holes ---
+
+HEIGHT, WIDTH, SKY_ROWS = 60, 80, 20
+STREET = np.random.default_rng(0).integers(40, 120, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+STREET[:SKY_ROWS] = (215, 225, 235)
+# The farthest rows of the ground are holes too.
+STREET_M = np.vstack([np.full((24, WIDTH), np.nan), np.linspace(60.0, 4.0, 36)[:, None].repeat(WIDTH, 1)])
+STREET_M = STREET_M.astype(np.float32)
+DISPARITY = 30.0 / STREET_M
+
+
+def as_integers(numbers):
+    return images.encode(np.rint(np.nan_to_num(numbers)).astype(np.uint16), ".png")
+
+
+def street_files(name):
+    """Names of image and depth, and the content of each file, as the convention has them."""
+    photo = images.encode(STREET, ".png")
+    told = f"cam0=[60 0 40; 0 60 30; 0 0 1]\ndoffs=0\nbaseline=500\nwidth={WIDTH}\nheight={HEIGHT}\n"
+    cityscapes = {"intrinsic": {"fx": 60, "fy": 60, "u0": 40, "v0": 30}, "extrinsic": {"baseline": 0.5}}
+    mask = npy((~np.isnan(STREET_M)).astype(np.float32))
+    table = {
+        "kitti": {"a.png": photo, "d/a.png": as_integers(STREET_M * 256)},
+        "kitti-disparity": {"a.png": photo, "d/a.png": as_integers(721.5 * 0.54 / STREET_M * 256)},
+        "eth3d": {"a.png": photo, "d/a.pfm": pfm(np.where(np.isnan(DISPARITY), np.inf, DISPARITY)),
+                  "d/calib.txt": told.encode()},
+        "cityscapes-disparity": {"a.png": photo, "d/a.png": as_integers(np.nan_to_num(DISPARITY * 256 + 1)),
+                                 "d/a_camera.json": json.dumps(cityscapes).encode()},
+        "diode": {"a.png": photo, "d/a.npy": npy(np.nan_to_num(STREET_M)), "d/a_depth_mask.npy": mask},
+    }  # fmt: skip
+    return table[name]
+
+
+@pytest.mark.parametrize("name", [name for name, one in CONVENTIONS.items() if one.sky_is_hole])
+def test_sky_that_a_convention_marks_as_a_hole_is_found(tmp_path, name):
+    files = street_files(name)
+    (tmp_path / "d").mkdir()
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+    image, depth = list(files)[:2]
+    reading = Reading(tmp_path, tmp_path / "d", convention=name)
+    loaded = load(SceneRef("a", image, depth.removeprefix("d/")), reading, dataclasses.replace(PLANE, max_holes=0.9))
+    assert loaded.sky == pytest.approx(SKY_ROWS / HEIGHT)
+    assert np.isinf(loaded.distance_m[:SKY_ROWS]).all()
+    measured = ~np.isnan(STREET_M)
+    np.testing.assert_allclose(loaded.distance_m[measured], STREET_M[measured], rtol=0.01)
+
+
+@pytest.mark.parametrize(("values", "mark"), [("relative-inverse", 0.0), ("relative", 9.0)])
+def test_sky_of_relative_depth_stays_when_its_scale_is_fitted(scene, tmp_path, values, mark):
+    relative = 1.0 / DEPTH if values == "relative-inverse" else DEPTH / 10.0
+    relative[:3] = mark
+    (tmp_path / "sparse").mkdir()
+    np.save(tmp_path / "sparse" / "scene.npy", DEPTH)
+    told = {"values": values, "no_surface": mark, "not_measured": ()}
+    loaded = scene(depth=relative, depth_format=told, sparse=tmp_path / "sparse")
+    assert np.isinf(loaded.distance_m[:3]).all()
+    assert (loaded.sky, loaded.holes) == (pytest.approx(0.3), 0.0)
+    np.testing.assert_allclose(loaded.distance_m[3:], DEPTH[3:], rtol=1e-4)
+
+
+# --- photos that viewers turn ---
+
+
+def turned(orientation):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[images.EXIF_ORIENTATION] = orientation
+    Image.fromarray(CLEAN).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+IN_SPACE = dataclasses.replace(RAY, height_scale_m=Draw("values", (5.0,)))
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize(
+    ("recipe", "reading"),
+    [
+        (IN_SPACE, {"fov_deg": 60.0}),
+        (dataclasses.replace(PLANE, sky_from_image=True), {}),
+        (PLANE, {"convention": "eth3d"}),
+    ],
+)
+def test_turned_photo_is_rejected_where_it_matters_what_is_above(scene, tmp_path, orientation, recipe, reading):
+    if reading.get("convention"):
+        (tmp_path / "calib.txt").write_text(
+            "cam0=[100 0 6; 0 100 5; 0 0 1]\ndoffs=0\nbaseline=200\nwidth=12\nheight=10\n"
+        )
+    code, reason = rejection(scene, recipe, clean=turned(orientation), **reading)
+    assert code == "turned"
+    assert reason == (
+        "Image 'image.png' is stored turned. Expected EXIF orientation 1 where the haze or the search for sky depends "
+        f"on what is above, received {orientation}. Turn the image and its depth map alike, and save the image "
+        "without the tag."
+    )
+    assert scene(recipe, clean=turned(1), **reading).clean.shape == CLEAN.shape
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_turned_photo_is_used_as_it_is_stored_where_it_does_not_matter(scene, orientation):
+    np.testing.assert_array_equal(scene(clean=turned(orientation)).distance_m, DEPTH)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hazegen import color, physics, synthesis
+from hazegen import color, physics, render, synthesis
 from hazegen.errors import UsageError
 from hazegen.geometry import Camera
 from hazegen.sampling import HazeParams
@@ -190,11 +190,21 @@ def test_night_worked_by_hand():
     dusk = HazeParams(0, (math.log(2.0),) * 3, (0.1,) * 3, 1.0, illumination=0.5)
     hazy = synthesis.render(clean, distance_m, dusk, "srgb").hazy[0, :, 0]
     assert hazy[200] == 38
-    assert hazy[0] == 140  # 1.0 * 0.5 + 0.05 = 0.55 -> 140.25
+    assert hazy[0] == 76  # without a glow there are no lamps: 0.5 * 0.5 + 0.05 = 0.3 -> 76.5 less float32's last digit
     glowing = synthesis.render(clean, distance_m, dataclasses.replace(dusk, glow=10.0), "srgb").hazy[0, :, 0]
-    assert glowing[0] > 140
+    assert glowing[0] > 140  # 1.0 * 0.5 + 0.05 = 0.55 -> 140.25, and its own glow
     assert glowing[8] > 38
     assert glowing[399] == 38
+
+
+@pytest.mark.parametrize("renderer", [synthesis.render, render.render])
+@pytest.mark.parametrize("beta", [1e-30, 1e-12, 1e12, 1e30])
+def test_thinnest_and_densest_haze_leave_no_pixel_without_a_number(scene, beta, renderer):
+    clean, distance_m = scene
+    rendered = renderer(clean, distance_m, dataclasses.replace(GRAY, beta=(beta,) * 3), "srgb")
+    assert not np.isnan(rendered.transmission).any()
+    assert (rendered.hazy[:2] == np.rint(255 * 0.9)).all()  # the sky is hazy, however thin the haze
+    np.testing.assert_array_equal(rendered.hazy[3:], clean[3:] if beta < 1 else np.full_like(clean[3:], 230))
 
 
 def test_same_haze_gives_the_same_picture(scene):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hazegen import color, geometry, images, scenes
+from hazegen import color, geometry, images, intrinsics, scenes
 from hazegen.audit import checks as audit_checks
 from hazegen.audit import fit as audit_fit
 from hazegen.audit import patches as audit_patches
@@ -19,10 +19,10 @@ from hazegen.audit.fit import ColorSpace, Fit
 from hazegen.audit.pairing import PairRef
 from hazegen.audit.result import Convention, PairAudit, PathKind
 from hazegen.depth import readers
-from hazegen.errors import HazegenError, RefusedError
+from hazegen.errors import HazegenError
 from hazegen.geometry import Camera
 from hazegen.pairing import SceneRef
-from hazegen.scenes import Reading
+from hazegen.reading import Reading
 
 Floats = NDArray[np.float32]
 Crop = tuple[slice, slice]
@@ -147,21 +147,17 @@ def _distances(ref: PairRef, opened: _Opened, reading: Reading) -> dict[PathKind
     """Distances [m] of the whole map, for each way to measure them that is known."""
     height, width = opened.whole
     scene = SceneRef(ref.key, ref.clean, str(ref.depth))
-    camera, fmt = scenes.read_camera(scene, reading, width, height)
+    camera, fmt = intrinsics.read_camera(scene, reading, width, height)
     path = scenes.depth_path(scene, reading)
     depth_m = readers.read_depth(path, fmt, mask=scenes.mask_path(scene, reading))
-    if reading.fit_depth and depth_m.shape != opened.whole:
-        depth_m = np.asarray(cv2.resize(depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
-    if depth_m.shape not in (opened.whole, opened.hazy.shape[:2]):
-        raise RefusedError(
-            f"Depth map '{ref.depth}' is of another size. Expected {width} x {height} as the clean picture, received "
-            f"{depth_m.shape[1]} x {depth_m.shape[0]}. Pass --fit-depth to resize it by nearest neighbour."
-        )
-    have: PathKind = "ray" if fmt.values == "ray" else "plane"
+    if depth_m.shape != opened.hazy.shape[:2]:  # it may show the part behind the hazy picture alone
+        depth_m = scenes.fitted(ref.key, depth_m, opened.whole, reading, fmt)
+    have = scenes.measured_along(fmt, "plane")
     maps: dict[PathKind, Floats] = {have: depth_m}
-    if camera is not None:
+    other: PathKind = "ray" if have == "plane" else "plane"
+    if camera is not None and scenes.measured_along(fmt, other) != other:
         convert = geometry.plane_to_ray if have == "plane" else geometry.ray_to_plane
-        maps["plane" if have == "ray" else "ray"] = convert(depth_m, _camera_of(depth_m, camera, opened))
+        maps[other] = convert(depth_m, _camera_of(depth_m, camera, opened))
     return maps
 
 

@@ -1,11 +1,11 @@
 """Finds the clean picture and the depth map of every hazy picture by name: never by the order of the files."""
 
-import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from hazegen import pairing
 from hazegen.errors import UsageError
 
 
@@ -43,6 +43,10 @@ class Folder:
     pattern: str
     suffixes: Collection[str]
 
+    def keys(self) -> dict[str, list[str]]:
+        """The files of each key."""
+        return pairing.by_key(self.root, self.pattern, self.suffixes)[0]
+
 
 def find_pairs(hazy: Folder, clean: Folder, depth: Folder | None) -> tuple[list[PairRef], list[Unmatched]]:
     """Pairs the files of two or three folders, sub-folders included, sorted by hazy name.
@@ -56,8 +60,8 @@ def find_pairs(hazy: Folder, clean: Folder, depth: Folder | None) -> tuple[list[
             "Hazy and clean pictures cannot be told apart. Expected two folders, or one with two name patterns, "
             f"received '{hazy.root}' with '{hazy.pattern}' for both. Pass --hazy-pattern and --image-pattern."
         )
-    hazy_keys, clean_keys = _keys(hazy), _keys(clean)
-    depth_keys = _keys(depth) if depth else {}
+    hazy_keys, clean_keys = hazy.keys(), clean.keys()
+    depth_keys = depth.keys() if depth else {}
     by_stem = _by_stem(clean_keys)
     pairs: list[PairRef] = []
     lonely: list[Unmatched] = []
@@ -73,36 +77,6 @@ def find_pairs(hazy: Folder, clean: Folder, depth: Folder | None) -> tuple[list[
     lonely += _unused("clean", clean_keys, used, "No hazy picture belongs to it.")
     lonely += _unused("depth", depth_keys, used_depths, "No pair's clean picture has its key, or another depth has it.")
     return pairs, lonely
-
-
-def _keys(folder: Folder) -> dict[str, list[str]]:
-    """The files of each key, as paths relative to the folder: path without suffix, the pattern's parts taken off."""
-    if folder.pattern.count("{key}") != 1:
-        raise UsageError(
-            "A name pattern must say where the key stands. Expected '{key}' once, as in '{key}_hazy', "
-            f"received '{folder.pattern}'. Correct --hazy-pattern, --image-pattern or --depth-pattern."
-        )
-    before, after = folder.pattern.split("{key}")
-    expression = re.compile(f"{re.escape(before)}(?P<key>.+){re.escape(after)}", re.DOTALL)
-    found: dict[str, list[str]] = {}
-    for name in sorted(_files(folder.root)):
-        path = PurePosixPath(name)
-        match = expression.fullmatch(path.stem) if path.suffix.lower() in folder.suffixes else None
-        if match:
-            found.setdefault(str(path.parent / match["key"]), []).append(name)
-    return found
-
-
-def _files(root: Path) -> Iterator[str]:
-    """Paths of all files below `root`, relative to it, with forward slashes."""
-    if not root.is_dir():
-        raise UsageError(f"'{root}' is not a folder. Expected a folder of files. Check --hazy, --clean and --depth.")
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for folder, _, names in os.walk(root, onerror=fail):
-        yield from (Path(folder, name).relative_to(root).as_posix() for name in names)
 
 
 def _by_stem(keys: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from hazegen import shards
+from hazegen import outputs
 from hazegen.audit.fit import Fit
 from hazegen.audit.result import PairAudit
 from hazegen.audit.run import AuditOptions, Report
@@ -142,12 +142,12 @@ def _text(number: float) -> str:
 def write(report: Report, options: AuditOptions) -> None:
     """Writes the files that the options name."""
     if options.json is not None:
-        shards.write_text(options.json, [as_json(report)])
+        outputs.write(options.json, as_json(report))
     if options.csv is not None:
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(csv_rows(report))
-        shards.write_text(options.csv, [table.getvalue()])
+        outputs.write(options.csv, table.getvalue())
     if options.recipe is not None:
-        shards.write_text(options.recipe, [as_yaml(report.summary)])
+        outputs.write(options.recipe, as_yaml(report.summary))

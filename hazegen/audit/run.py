@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hazegen import engine, geometry
+from hazegen import engine
 from hazegen.audit import checks as audit_checks
 from hazegen.audit import pair as audit_pair
 from hazegen.audit.pair import Seen
 from hazegen.audit.pairing import Folder, PairRef, Unmatched, find_pairs
 from hazegen.audit.result import PairAudit
 from hazegen.audit.summary import Summary, summarise
-from hazegen.depth import conventions, formats
-from hazegen.depth.options import DepthOptions
+from hazegen.depth import conventions
+from hazegen.depth.options import DepthOptions, check_reading
 from hazegen.errors import RefusedError, UsageError
 from hazegen.pairing import IMAGE_SUFFIXES
-from hazegen.scenes import Reading
+from hazegen.reading import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,6 @@ class AuditOptions(DepthOptions):
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit is out of range. Expected at least 1, received {self.limit}. Change --limit.")
-        if self.fov_deg is not None:
-            geometry.focal_px(self.fov_deg, 1)
         if self.sparse is not None or self.sparse_scale is not None:
             raise UsageError(
                 "--sparse is no option of an audit. Expected depth maps in metres, or --near and --far, received "
@@ -78,14 +76,10 @@ class AuditOptions(DepthOptions):
                 f"Convention '{convention.name}' has all its frames in one file. Expected a depth map for each clean "
                 "picture, received a stack. Write its frames into files of the clean pictures' names."
             )
-        if self.depth is not None and self.camera is None and convention.calibration is None:
-            formats.check_complete(self.format())
 
     def reading(self) -> Reading:
         """How the clean pictures and their depth maps are read."""
-        depth = self.depth or self.clean
-        told = self.format_fields()
-        return Reading(self.clean, depth, self.camera, self.fov_deg, self.depth_kind, told, self.fit_depth)
+        return self.reading_of(self.clean, self.depth or self.clean)
 
     def folders(self) -> tuple[Folder, Folder, Folder | None]:
         """Hazy, clean and depth folder with the patterns of their names."""
@@ -127,6 +121,9 @@ def audit(options: AuditOptions) -> Report:
     """
     began = time.monotonic()
     engine.check_workers(options.workers if options.workers is not None else 1)
+    reading = options.reading()
+    if options.depth is not None:
+        check_reading(reading)
     pairs, unmatched = find_pairs(*options.folders())
     if not pairs:
         raise RefusedError(
@@ -134,7 +131,7 @@ def audit(options: AuditOptions) -> Report:
             f"received {sum(file.folder == 'hazy' for file in unmatched)} hazy pictures, none with a clean one. "
             "Check the folders, --hazy-pattern and --image-pattern."
         )
-    chosen, reading = _spread(pairs, options.limit), options.reading()
+    chosen = _spread(pairs, options.limit)
 
     def look(ref: PairRef, report: engine.Report) -> Seen:
         cv2.setNumThreads(1)  # the pool of workers is the parallelism

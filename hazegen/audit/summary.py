@@ -11,7 +11,7 @@ from hazegen.audit import names as audit_names
 from hazegen.audit.fit import Array, ColorSpace, Fit, why_uncertain
 from hazegen.audit.result import Convention, PairAudit, PathKind
 from hazegen.audit.values import Confidence, cluster, find_draw
-from hazegen.recipe import Draw, Recipe
+from hazegen.recipe import Draw
 
 # Half the width of a cluster of equal values: of beta as a share, of A as it is. Errors of both are below these
 # in nine of ten released AOD-Net pairs.
@@ -238,10 +238,3 @@ def _betas(pairs: list[PairAudit], fits: list[Fit], path: PathKind, found: _Find
 
 def _nearest(value: float, values: Sequence[float]) -> int:
     return int(np.argmin([abs(value - other) for other in values]))
-
-
-def as_recipe(summary: Summary) -> Recipe | None:
-    """The recipe that was found; None where beta or A are not known."""
-    if not {"beta", "atmospheric_light"} <= summary.fields.keys():
-        return None
-    return Recipe(name="audited", **summary.fields)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Arrays of NumPy's files: sizes from the headers, nothing unpickled."""
 
 import io
+import lzma
 import math
 import tokenize
 import zipfile
@@ -16,7 +17,8 @@ from hazegen.errors import RefusedError
 
 Numbers = NDArray[Any]  # integers, floats or truth values
 Shapes = dict[str, tuple[int, ...]]
-DAMAGED = (ValueError, OSError, EOFError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_DAMAGED_STREAM = (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+DAMAGED = (ValueError, OSError, NotImplementedError, tokenize.TokenError, *_DAMAGED_STREAM)
 
 
 def check_size(shape: tuple[int, ...], name: str) -> None:

@@ -93,7 +93,7 @@ def read_calibration(kind: CalibrationKind, path: Path, size: tuple[int, int] | 
         return (_middlebury if kind == "middlebury" else _cityscapes)(text, path.name, size)
     except RefusedError:
         raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise RefusedError(
             f"Calibration file '{path.name}' cannot be used. Expected {EXPECTED[kind]}, received "
             f"{type(error).__name__}: {error}. Correct the file."

@@ -1,5 +1,6 @@
 """The depth doctor's findings: what is wrong, or may be, with depth maps as they were read."""
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hazegen.depth import pooled
-from hazegen.depth.alignment import same_proportions
+from hazegen.depth.alignment import is_resized, same_proportions
 from hazegen.depth.finding import SEVERITIES, Finding, Severity
 from hazegen.depth.formats import ZERO_IS_A_VALUE
 from hazegen.depth.measures import Measured, Sample, measure
@@ -41,7 +42,14 @@ def judge(samples: Iterable[Sample]) -> list[Finding]:
 def judge_measured(files: Sequence[Measured]) -> list[Finding]:
     """What the statistics of several files say together, the worst first."""
     found = [finding for check in CHECKS for finding in check(files)] if files else []
+    if {"unit", "inverted"} <= {finding.code for finding in found}:
+        # Each alone may be an odd set of photos; both together are another kind of values.
+        found = [_certain(finding) if finding.code in ("unit", "inverted") else finding for finding in found]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _certain(finding: Finding) -> Finding:
+    return dataclasses.replace(finding, severity="impossible")
 
 
 def _by_files(
@@ -140,7 +148,7 @@ def _constant(files: Sequence[Measured]) -> list[Finding]:
 def _sizes(files: Sequence[Measured]) -> list[Finding]:
     """Maps of another size, of other proportions, or with their sides exchanged."""
     other = [file for file in files if file.shape[:2] not in ((0, 0), file.image_shape)]
-    lying = [file for file in other if not same_proportions(file.image_shape, file.shape[:2])]
+    lying = [file for file in other if not is_resized(file.image_shape, file.shape[:2])]
     exchanged = [file for file in lying if same_proportions(file.image_shape, file.shape[1::-1])]
     if not other:
         return []
@@ -175,11 +183,18 @@ def _unit(files: Sequence[Measured]) -> list[Finding]:
     if not metric:
         return []
     median = float(np.median([file.metres[1] for file in metric]))
-    if PLAUSIBLE_M[0] <= median <= PLAUSIBLE_M[1] and not _is_inflated_room(metric, median):
+    inside = PLAUSIBLE_M[0] <= median <= PLAUSIBLE_M[1]
+    if inside and not _is_inflated_room(metric, median):
         return []
+    expected = f"a median of {PLAUSIBLE_M[0]:g} to {PLAUSIBLE_M[1]:g} m, received {median:.3g} m: off by about"
+    if inside:
+        reach = float(np.median([file.reach for file in metric]))
+        expected = (
+            f"near things too where the median is {median:.3g} m, as an upright camera sees them, received depths that "
+            f"reach over a factor of {reach:.2g}, as in a room (streets: {REACH_OF_ROOMS:g} and more): too far by about"
+        )
     reason = (
-        f"The unit of the maps may be wrong. Expected a median of {PLAUSIBLE_M[0]:g} to {PLAUSIBLE_M[1]:g} m, and near "
-        f"things where it is far, received {median:.3g} m: off by about {_factor(median)}. Correct --depth-scale or "
+        f"The unit of the maps may be wrong. Expected {expected} {_factor(median)}. Correct --depth-scale or "
         "--depth-kind."
     )
     possible = POSSIBLE_M[0] <= median <= POSSIBLE_M[1]
@@ -239,7 +254,7 @@ def _holes(files: Sequence[Measured]) -> list[Finding]:
     many = sum(share > MOST_HOLES for share in shares)
     reason = (
         f"The maps have holes. Expected a depth for nearly every pixel, received {np.mean(shares):.1%} without one "
-        f"(at most {max(shares):.1%}; {many} maps have more than {MOST_HOLES:.0%}). They are filled, up to "
+        f"(at most {max(shares):.1%}; more than {MOST_HOLES:.0%} in {many} of {len(shares)}). They are filled, up to "
         "--recipe.max-holes; look at the contact sheet."
     )
     return [Finding("holes", "unlikely" if many else "note", reason, float(np.mean(shares)))]

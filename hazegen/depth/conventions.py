@@ -24,7 +24,9 @@ class Convention:
         calibration: Kind of the file that holds focal length and baseline.
         mask_pattern: File of the valid pixels (not 0: valid), as a path from the depth folder.
         stack: Whether one file holds many frames, and their photos.
-        lidar: Whether a scanner measured it: most pixels are holes, and the sky always is one.
+        lidar: Whether a scanner measured it line by line: most pixels are holes.
+        sky_is_hole: Whether the files mark the sky as not measured, as they do other pixels; see sky.py.
+        stretched: Whether the maps show the whole photo in other proportions.
         source: Where the rule comes from.
         status: What it was tried on: "real: ...", "synthetic" (files that a test makes) or "documentation".
     """
@@ -39,8 +41,16 @@ class Convention:
     mask_pattern: str | None = None
     stack: bool = False
     lidar: bool = False
+    sky_is_hole: bool = False
+    stretched: bool = False
     source: str = ""
     status: str = "documentation"
+
+    @property
+    def is_more_than_format(self) -> bool:
+        """Whether a scene is read otherwise by this convention than by its format alone."""
+        needs_files = self.calibration is not None or self.mask_pattern is not None or self.stack
+        return needs_files or self.sky_is_hole or self.stretched
 
 
 # fmt: off
@@ -58,15 +68,15 @@ _TABLE = (
     Convention("nyu-png-8bit", "NYU Depth v2 cut to 8 bits", DepthFormat(unit=10.0 / 255.0), source="DenseDepth",
                status="real: NYU Depth v2, 440 labelled frames"),
     Convention("kitti", "KITTI depth completion and prediction", DepthFormat(unit=1.0 / 256.0), lidar=True,
-               source="readme of KITTI's depth benchmark", status="real: KITTI, 3 frames"),
+               sky_is_hole=True, source="readme of KITTI's depth benchmark", status="real: KITTI, 3 frames"),
     Convention("kitti-disparity",
                "KITTI stereo 2012 and 2015; the focal length is nominal, --focal-px gives the frame's own",
                DepthFormat("disparity", 1.0 / 256.0, focal_px=721.5, baseline_m=0.54), lidar=True,
-               source="readme of KITTI's stereo benchmark", status="real: KITTI 2015, 1 frame"),
+               sky_is_hole=True, source="readme of KITTI's stereo benchmark", status="real: KITTI 2015, 1 frame"),
     Convention("cityscapes-disparity", "Cityscapes, disparity of stereo matching",
                DepthFormat("disparity", 1.0 / 256.0, offset=-1.0), image_pattern="{key}_leftImg8bit",
-               depth_pattern="{key}_disparity", calibration="cityscapes", source="readme of cityscapesScripts",
-               status="synthetic"),
+               depth_pattern="{key}_disparity", calibration="cityscapes", sky_is_hole=True,
+               source="readme of cityscapesScripts", status="synthetic"),
     Convention("middlebury", "Middlebury stereo 2014 and 2021", DepthFormat("disparity", not_measured=()), (".pfm",),
                image_pattern="{key}/im0", depth_pattern="{key}/disp0", calibration="middlebury",
                source="vision.middlebury.edu/stereo",
@@ -77,8 +87,8 @@ _TABLE = (
                source="vision.middlebury.edu/stereo",
                status="real: Middlebury 2003, 2005 and 2006, 6 scenes, relative"),
     Convention("eth3d", "ETH3D, two-view stereo", DepthFormat("disparity", not_measured=()), (".pfm",),
-               image_pattern="{key}/im0", depth_pattern="{key}/disp0GT", calibration="middlebury", source="eth3d.net",
-               status="real: ETH3D playground and terrace"),
+               image_pattern="{key}/im0", depth_pattern="{key}/disp0GT", calibration="middlebury",
+               sky_is_hole=True, source="eth3d.net", status="real: ETH3D playground and terrace"),
     Convention("sceneflow", "SceneFlow (FlyingThings3D, Driving, Monkaa); metres stand for the renderer's units",
                DepthFormat("disparity", not_measured=(), focal_px=1050.0, baseline_m=1.0), (".pfm",),
                source="readme of the data set", status="real: FlyingThings3D, 1 frame"),
@@ -95,10 +105,10 @@ _TABLE = (
                DepthFormat(unit=0.001, packing="rotated"), source="toolbox of the data set (read3dPoints.m)",
                status="real: SUN RGB-D, 1 frame"),
     Convention("diode", "DIODE, indoors and outdoors", DepthFormat(), (".npy",), depth_pattern="{key}_depth",
-               mask_pattern="{key}_depth_mask", source="diode-devkit", status="synthetic"),
+               mask_pattern="{key}_depth_mask", sky_is_hole=True, source="diode-devkit", status="synthetic"),
     Convention("make3d", "Make3D: 55 x 305 laser points, of other shape than the photo",
                DepthFormat(dataset="Position3DGrid", channel=3), (".mat",), image_pattern="img-{key}",
-               depth_pattern="depth_sph_corr-{key}",
+               depth_pattern="depth_sph_corr-{key}", stretched=True,
                source="page of the data set; plane or ray is from memory, unconfirmed", status="synthetic"),
     Convention("ibims", "iBims-1; the mask of transparent surfaces is not applied", DepthFormat(unit=50.0 / 65535.0),
                mask_pattern="../mask_invalid/{key}", source="readme of the data set", status="synthetic"),

@@ -1,6 +1,7 @@
 """Depth for photos that have none, by a network in an ONNX file: one .npy map for each photo, kept in a folder."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,10 @@ from hazegen.depth import network, onnx_file
 from hazegen.depth.network import ModelOptions, Network
 from hazegen.errors import RefusedError, UsageError
 
-__all__ = ["Estimated", "ModelOptions", "estimate_folder"]
-
 MARK = "model.json"
 SUFFIX = ".npy"
+# Beside each map, in JSON: which photo it is of. Not '.json': there may be a photo 'model.png'.
+OF_PHOTO = ".info"
 # Photos of other input sizes wait for their like: this many batches in all.
 WAITING = 4
 # Turning by these undoes the turning by those; the other orientations undo themselves.
@@ -49,6 +50,7 @@ class _Photo:
         pixels: As the network takes them.
         width, height: Of the upright photo [px].
         orientation: EXIF orientation of the file: networks know upright pictures alone.
+        identity: What tells the file from another photo of its name.
     """
 
     name: str
@@ -57,6 +59,7 @@ class _Photo:
     width: int
     height: int
     orientation: int
+    identity: dict[str, Any]
 
 
 def estimate_folder(
@@ -68,8 +71,8 @@ def estimate_folder(
 ) -> Estimated:
     """Writes cache/KEY.npy for each photo KEY.SUFFIX: float32 (height, width), of the size and turn of the file.
 
-    Its numbers are what the network gives (options.values), neither holes nor metres made of them. A map that
-    is not older than its photo is kept; a photo that fails is named and stops no other.
+    Its numbers are what the network gives (options.values), neither holes nor metres made of them. A map of the
+    same photo, by size and SHA-256, is kept; a photo that fails is named and stops no other.
 
     Args:
         photos: Folder.
@@ -145,9 +148,14 @@ def _claim(cache: Path, content: dict[str, Any]) -> None:
 
 
 def _is_current(target: Path, photo: Path) -> bool:
+    """Whether the map is there and of this very photo: times tell nothing of files that were copied or unpacked."""
     try:
-        return target.stat().st_mtime_ns >= photo.stat().st_mtime_ns
-    except OSError:
+        known = json.loads(target.with_suffix(OF_PHOTO).read_bytes())
+        if not target.is_file() or known["bytes"] != photo.stat().st_size:
+            return False
+        with photo.open("rb") as file:
+            return bool(known["sha256"] == hashlib.file_digest(file, "sha256").hexdigest())
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
@@ -174,7 +182,8 @@ def _read(loaded: Network, path: Path, name: str, target: Path) -> _Photo:
     upright = images.upright(pixels, orientation)
     height, width = upright.shape[:2]
     size = network.input_size(loaded, width, height)
-    return _Photo(name, target, network.prepare(loaded, upright, size), width, height, orientation)
+    identity = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return _Photo(name, target, network.prepare(loaded, upright, size), width, height, orientation, identity)
 
 
 def _batches(photos: Iterator[_Photo], most: int) -> Iterator[list[_Photo]]:
@@ -192,11 +201,14 @@ def _batches(photos: Iterator[_Photo], most: int) -> Iterator[list[_Photo]]:
 
 def _estimate(loaded: Network, batch: list[_Photo]) -> list[tuple[str, str]]:
     """Writes the maps of one batch; returns the photos without one, and why."""
-    failed: list[tuple[str, str]] = []
     try:
         maps = network.infer(loaded, np.stack([photo.pixels for photo in batch]))
     except RefusedError as error:
-        return [(photo.name, str(error)) for photo in batch]
+        if len(batch) == 1:
+            return [(batch[0].name, str(error))]
+        # One photo may be to blame for all.
+        return [failed for photo in batch for failed in _estimate(loaded, [photo])]
+    failed: list[tuple[str, str]] = []
     for photo, depth in zip(batch, maps, strict=True):
         try:
             network.check_map(depth, loaded.handling.values)
@@ -205,16 +217,20 @@ def _estimate(loaded: Network, batch: list[_Photo]) -> list[tuple[str, str]]:
             continue
         # Linear: a cubic would swing below 0 beside edges.
         full = cv2.resize(depth, (photo.width, photo.height), interpolation=cv2.INTER_LINEAR)
-        _save(photo.target, images.upright(full, BACK.get(photo.orientation, photo.orientation)))
+        _save(photo, images.upright(full, BACK.get(photo.orientation, photo.orientation)))
     return failed
 
 
-def _save(path: Path, depth: NDArray[np.float32]) -> None:
-    """Writes a map under its final name only when all of it is on the disk."""
+def _save(photo: _Photo, depth: NDArray[np.float32]) -> None:
+    """Writes a map under its final name only when all of it is on the disk, and then of which photo it is."""
+    path = photo.target
     path.parent.mkdir(parents=True, exist_ok=True)
+    of_photo = path.with_suffix(OF_PHOTO)
+    of_photo.unlink(missing_ok=True)  # or an interruption would leave the new map with the name of the old photo
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         np.save(file, depth.astype(np.float32, copy=False), allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    shards.write_text(of_photo, [json.dumps(photo.identity) + "\n"])

@@ -13,6 +13,13 @@ RELATIVE = ("relative", "relative-inverse")
 ZERO_IS_A_VALUE = (*RELATIVE, "transmission")
 # Of units and lengths: beyond it their products leave the range of float32.
 LARGEST = 1e15
+# Fields that say something about some kinds of values alone, and the options that give them.
+_OF_KINDS = {
+    "near_m": ("--near", RELATIVE),
+    "far_m": ("--far", RELATIVE),
+    "focal_px": ("--focal-px", ("disparity",)),
+    "baseline_m": ("--baseline-m", ("disparity",)),
+}
 TEXTS, WHOLE = ("values", "packing", "dataset"), ("channel",)
 
 
@@ -90,6 +97,24 @@ def _out_of_range(name: str, expected: str, received: object) -> str:
     )
 
 
+def check_given(fmt: DepthFormat, options: dict[str, Any]) -> None:
+    """Whether every field that the command line gives has a part in the values.
+
+    Args:
+        fmt: Format of a scene, by convention, camera file and options together.
+        options: Fields of DepthFormat that the command line gives.
+
+    Raises:
+        UsageError: One has none, as near and far beside metres.
+    """
+    for name, (option, kinds) in _OF_KINDS.items():
+        if name in options and fmt.values not in kinds:
+            raise UsageError(
+                f"{option} has no part in {fmt.values} depth. Expected it beside {' or '.join(kinds)} values, received "
+                f"'{fmt.values}'. Take it out, or correct --depth-kind, --depth-values or the camera file."
+            )
+
+
 def check_complete(fmt: DepthFormat) -> None:
     """Whether the format says all that its kind of values needs to become metres.
 
@@ -128,14 +153,23 @@ def from_camera_file(
         convention: Convention of the command line; one that the entry names stands above it.
 
     Raises:
-        UsageError: The entry holds an unknown field, or a value of another type.
+        UsageError: The entry holds an unknown field, a value of another type, or a convention that only the
+            command line can name, since it says more than the format.
     """
     from hazegen.depth import conventions  # which imports this module
 
     given = {"unit" if name == "unit_m" else name: value for name, value in fields.items()}
     name = given.pop("convention", None)
     if name is not None:
-        convention = conventions.find(_text("convention", name)).format
+        named = conventions.find(_text("convention", name))
+        # Not 'equal': custom and diode have equal formats, and are two conventions.
+        if named.is_more_than_format and named.format is not convention:
+            raise UsageError(
+                f"A camera file's depth entry names the convention '{name}', which says more than what numbers mean. "
+                "Expected one without masks, calibration files, frames or rules of its own for sky and size, received "
+                f"it. Pass --depth-kind {name}, or state values, unit_m and not_measured in its place."
+            )
+        convention = named.format
     known = {field.name for field in dataclasses.fields(DepthFormat)}
     if unknown := sorted(set(given) - known):
         raise UsageError(

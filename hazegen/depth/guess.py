@@ -30,6 +30,8 @@ SCANNED = (0.55, 0.98)
 SCATTERED = 0.45
 # Rank correlations with height below this are no evidence.
 CLEAR_RISE = 0.15
+# Points for a convention whose calibration file is not there.
+WITHOUT_CALIBRATION = -3.0
 
 # Points, and what they are given for.
 Evidence = tuple[float, str]
@@ -44,29 +46,32 @@ class Guess:
         score: Evidence for it, in points; only differences mean something.
         reasons: What speaks for it and against it.
         same: Names of other conventions with the same rule.
+        lacks: The calibration file that it needs and that does not lie beside the first map; empty for none.
     """
 
     name: str
     score: float
     reasons: tuple[str, ...]
     same: tuple[str, ...] = ()
+    lacks: str = ""
 
 
-def rank(depth: Path, refs: Sequence[SceneRef], pattern: str) -> list[Guess]:
+def rank(depth: Path, refs: Sequence[SceneRef], pattern: str, told: Convention | None = None) -> list[Guess]:
     """Conventions that can be meant, the likeliest first; of equals, the first of the table.
 
     Args:
         depth: Folder of depth maps, or the file of all frames.
         refs: Some scenes.
         pattern: Name pattern by which their depth maps were found.
+        told: What somebody says that they follow, be it in the table, changed by options, or none of it.
     """
     known: dict[tuple[object, ...], Numbers | None] = {}
     frames = [ref.frame for ref in refs]
     paths = [depth if ref.frame is not None else depth / ref.depth for ref in refs]
     found: dict[DepthFormat, Guess] = {}
-    for convention in CONVENTIONS.values():
+    for convention in _candidates(told):
         fits = {path.suffix.lower() for path in paths} <= set(convention.suffixes)
-        if convention.name == "custom" or not fits or convention.stack != (frames[0] is not None):
+        if not fits or convention.stack != (frames[0] is not None):
             continue
         way = (convention.format.packing, convention.format.dataset, convention.format.channel)
         if way not in known:
@@ -75,11 +80,19 @@ def rank(depth: Path, refs: Sequence[SceneRef], pattern: str) -> list[Guess]:
         if numbers is None:
             continue
         guess = _weigh(convention, numbers, [_by_name(convention, pattern), _by_companions(convention, depth, refs[0])])
+        if lacks := _missing_calibration(convention, depth, refs[0]):
+            guess = dataclasses.replace(guess, lacks=lacks)
         first = found.setdefault(convention.format, guess)
         if first.name != guess.name:
             best, other = (first, guess) if first.score >= guess.score else (guess, first)
             found[convention.format] = dataclasses.replace(best, same=(*first.same, other.name))
     return sorted(found.values(), key=lambda guess: -guess.score)
+
+
+def _candidates(told: Convention | None) -> list[Convention]:
+    """The conventions of the table, with what was told in the place of its namesake; custom alone says nothing."""
+    known = {name: convention for name, convention in CONVENTIONS.items() if name != "custom"}
+    return list((known if told is None else known | {told.name: told}).values())
 
 
 def _numbers(paths: Sequence[Path], frames: Sequence[int | None], fmt: DepthFormat) -> Numbers | None:
@@ -164,9 +177,17 @@ def _by_companions(convention: Convention, depth: Path, ref: SceneRef) -> Eviden
         there = any(stem.with_name(f"{stem.name}{suffix}").is_file() for suffix in (".npy", ".png"))
         return (2.0, "masks lie beside the maps") if there else (-3.0, "no masks lie beside the maps")
     if convention.calibration is not None:
-        path = calibration.path_of(convention.calibration, ref.key, depth / ref.depth, None)
-        return (2.0, f"{path.name} lies beside the maps") if path.is_file() else (-3.0, f"there is no {path.name}")
+        lacks = _missing_calibration(convention, depth, ref)
+        return (WITHOUT_CALIBRATION, f"there is no {lacks}") if lacks else (2.0, "calibration lies beside the maps")
     return 0.0, ""
+
+
+def _missing_calibration(convention: Convention, depth: Path, ref: SceneRef) -> str:
+    """Name of the calibration file that should lie beside the first map and does not."""
+    if convention.calibration is None:
+        return ""
+    path = calibration.path_of(convention.calibration, ref.key, depth / ref.depth, None)
+    return "" if path.is_file() else path.name
 
 
 def _by_holes(convention: Convention, numbers: Numbers) -> Evidence:

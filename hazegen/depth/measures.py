@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen.depth import cues
+from hazegen.depth import cues, readers
 from hazegen.depth.alignment import Alignment, Floats, align
 from hazegen.depth.formats import ZERO_IS_A_VALUE, DepthFormat
+from hazegen.depth.sky import find_sky
 
 # Quantiles are taken of about this many numbers of a map.
 ENOUGH = 100_000
@@ -50,6 +51,7 @@ class Measured:
         zeros, low_zeros: Share of pixels that are exactly 0; and how many of those lie in the lower half.
         top: Share of pixels that have exactly the largest number.
         holes, sky: Share of pixels not measured, and without a surface.
+        sky_holes: Share of pixels not measured that look like sky; see sky.py.
         rise, plane, segments, wraps, swapped: Of cues.py.
         alignment: Of alignment.py; None where map and image cannot be compared.
     """
@@ -70,6 +72,7 @@ class Measured:
     top: float
     holes: float
     sky: float
+    sky_holes: float
     rise: float
     plane: float
     segments: int
@@ -116,6 +119,7 @@ def measure(sample: Sample) -> Measured:
         top=float((known == highest).sum() / values.size) if known.size else 0.0,
         holes=math.nan if depth_m is None else float(np.isnan(depth_m).mean()),
         sky=math.nan if depth_m is None else float(np.isposinf(depth_m).mean()),
+        sky_holes=_sky_holes(sample),
         rise=math.nan if depth_m is None else cues.rise(depth_m),
         plane=plane,
         segments=segments,
@@ -127,12 +131,13 @@ def measure(sample: Sample) -> Measured:
 
 def _known(values: NDArray[Any], fmt: DepthFormat) -> NDArray[Any]:
     """The numbers that mean a surface."""
-    known = np.isfinite(values)
-    for mark in (*fmt.not_measured, *(() if fmt.no_surface is None else (fmt.no_surface,))):
-        known &= values != mark
-    if fmt.no_surface_from is not None:
-        known &= values < fmt.no_surface_from
-    return values[known]
+    return values[np.isfinite(values) & ~(readers.no_surface(values, fmt) | readers.not_measured(values, fmt))]
+
+
+def _sky_holes(sample: Sample) -> float:
+    if sample.depth_m is None or sample.depth_m.shape != sample.image.shape[:2]:
+        return math.nan
+    return float(find_sky(sample.image, sample.depth_m).mean())
 
 
 def _three(numbers: NDArray[Any]) -> tuple[float, float, float]:

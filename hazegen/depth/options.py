@@ -1,4 +1,4 @@
-"""How depth maps are to be understood: the options that every command with depth maps shares."""
+"""How depth maps are to be understood: the options that every command with depth maps shares, and their checks."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hazegen.depth import conventions
-from hazegen.depth.formats import DepthFormat, Values, from_camera_file
+from hazegen.depth.conventions import Convention
+from hazegen.depth.formats import LARGEST, RELATIVE, DepthFormat, Values, check_complete, check_given, from_camera_file
 from hazegen.errors import UsageError
+from hazegen.geometry import focal_px
+from hazegen.reading import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,31 @@ class DepthOptions:
         """The format that convention and options come to, without what camera files add."""
         return from_camera_file({}, self.format_fields(), conventions.find(self.depth_kind).format)
 
+    def reading_of(self, images: Path, depth: Path) -> Reading:
+        """How the files of a scene are read.
+
+        Raises:
+            UsageError: Options that have no part in a file of many frames.
+        """
+        unused = [name for name in ("image_pattern", "depth_pattern", "fit_depth") if getattr(self, name)]
+        if unused and conventions.find(self.depth_kind).stack:
+            raise UsageError(
+                f"An option has no part in '{self.depth_kind}', whose photos and depth are one file. Expected only "
+                f"options that it uses, received {', '.join('--' + name.replace('_', '-') for name in unused)}. "
+                "Take them out."
+            )
+        return Reading(
+            images=images,
+            depth=depth,
+            camera=self.camera,
+            fov_deg=self.fov_deg,
+            convention=self.depth_kind,
+            depth_format=self.format_fields(),
+            fit_depth=self.fit_depth,
+            sparse=self.sparse,
+            sparse_scale=self.sparse_scale,
+        )
+
     def patterns(self) -> tuple[str, str]:
         """Name patterns of images and of depth maps."""
         convention = conventions.find(self.depth_kind)
@@ -95,3 +123,79 @@ def parse_numbers(text: str | None) -> tuple[float, ...] | None:
             "Correct it."
         ) from None
     return tuple(number for number in numbers if not math.isnan(number))
+
+
+def check_reading(reading: Reading, *, in_metres: bool = True) -> None:
+    """Refuses, before any file is read, what no file can mend.
+
+    Args:
+        in_metres: Whether the maps have to become metres.
+
+    Raises:
+        UsageError: Options of cameras and depth maps that miss or contradict each other.
+    """
+    convention = conventions.find(reading.convention)
+    if convention.stack:
+        check_stack(convention, reading.images, reading.depth)
+    _check_cameras(reading, convention)
+    _check_sparse(reading)
+    entries = reading.camera is not None and reading.depth_entries and convention.calibration is None
+    if entries and "values" not in reading.depth_format:
+        return  # each camera file may say what its map holds; its scene is held against the options when it is read
+    fmt = from_camera_file({}, reading.depth_format, convention.format)
+    if reading.sparse is not None and fmt.values not in RELATIVE:
+        raise UsageError(
+            f"--sparse fits the scale of relative depth. Expected values relative or relative-inverse, received "
+            f"'{fmt.values}'. Leave --sparse out, or correct --depth-kind or --depth-values."
+        )
+    check_given(fmt, reading.depth_format)
+    told_by_file = entries or (convention.calibration is not None and fmt.values == "disparity")
+    if in_metres and not told_by_file and reading.sparse is None:
+        check_complete(fmt)
+
+
+def check_stack(convention: Convention, images: Path, depth: Path) -> None:
+    """Raises UsageError where images and depth of a convention of many frames are not its one file."""
+    if images != depth or not depth.is_file():
+        raise UsageError(
+            f"Convention '{convention.name}' has photos and depth in one file. Expected that file for --images and for "
+            f"--depth, received '{images}' and '{depth}'. Pass it twice."
+        )
+
+
+def _check_cameras(reading: Reading, convention: Convention) -> None:
+    if reading.fov_deg is not None:
+        focal_px(reading.fov_deg, 1)
+    if reading.camera is not None and not reading.camera.exists():
+        raise UsageError(
+            f"--camera names nothing. Expected a JSON file or a folder of them, received '{reading.camera}'. Check it."
+        )
+    if reading.camera is not None and reading.fov_deg is not None:
+        raise UsageError("Two sources of intrinsics. Expected --camera or --fov-deg, received both. Leave one out.")
+    if convention.calibration is not None and reading.fov_deg is not None:
+        raise UsageError(
+            f"Two sources of intrinsics. Expected the calibration files of '{convention.name}' alone, received "
+            "--fov-deg too. Leave it out."
+        )
+
+
+def _check_sparse(reading: Reading) -> None:
+    if reading.sparse is None:
+        if reading.sparse_scale is not None:
+            raise UsageError(
+                f"--sparse-scale is of no use alone. Expected --sparse beside it, received {reading.sparse_scale} "
+                "without. Add --sparse, or take it out."
+            )
+        return
+    if not reading.sparse.is_dir():
+        raise UsageError(f"--sparse is no folder. Expected a folder of maps, received '{reading.sparse}'. Check it.")
+    if reading.sparse_scale is not None and not 0.0 < reading.sparse_scale < LARGEST:
+        raise UsageError(
+            f"--sparse-scale is out of range. Expected metres per unit above 0, received {reading.sparse_scale}. "
+            "Correct it."
+        )
+    if not {"near_m", "far_m"}.isdisjoint(reading.depth_format):
+        raise UsageError(
+            "Two sources of the scale of relative depth. Expected --sparse, or --near and --far, received both. "
+            "Leave one out."
+        )

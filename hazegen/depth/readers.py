@@ -53,9 +53,9 @@ def read_depth(path: Path, fmt: DepthFormat, index: int | None = None, mask: Pat
 def read_relative(path: Path, fmt: DepthFormat, index: int | None = None) -> Floats:
     """The numbers of a relative map without near and far: NaN not measured, infinity no surface; see scale.py."""
     values = containers.read_values(path, fmt, index)
-    sky, unknown = _no_surface(values, fmt), _not_measured(values, fmt)
+    sky, unknown = no_surface(values, fmt), not_measured(values, fmt)
     numbers = _scaled(values, fmt, _unit(values, fmt, path.name))
-    numbers[unknown] = np.nan
+    numbers[unknown | ~np.isfinite(numbers)] = np.nan  # infinity stays for the sky alone
     numbers[sky] = np.inf
     return numbers
 
@@ -79,7 +79,7 @@ def to_metres(values: Numbers, fmt: DepthFormat, name: str) -> Floats:
     """Metres of a file's raw numbers; see `read_depth`."""
     check_complete(fmt)
     unit = _unit(values, fmt, name)
-    sky, unknown = _no_surface(values, fmt), _not_measured(values, fmt)
+    sky, unknown = no_surface(values, fmt), not_measured(values, fmt)
     numbers = _scaled(values, fmt, unit)
     known = ~(sky | unknown)
     if fmt.values in RELATIVE:
@@ -122,18 +122,20 @@ def _unit(values: Numbers, fmt: DepthFormat, name: str) -> float:
     return unit
 
 
-def _no_surface(values: Numbers, fmt: DepthFormat) -> Mask:
+def no_surface(values: Numbers, fmt: DepthFormat) -> Mask:
+    """Where the file says that nothing is there, as far as infinity."""
     mask = np.zeros(values.shape, bool)
     if fmt.values not in LARGER_IS_NEARER and math.inf not in fmt.not_measured:
         mask |= np.isposinf(values)
     if fmt.no_surface is not None:
         mask |= _equal(values, fmt.no_surface)
     if fmt.no_surface_from is not None:
-        mask |= values >= fmt.no_surface_from
+        with np.errstate(over="ignore"):  # a limit beyond half precision is infinity there
+            mask |= values >= fmt.no_surface_from
     return mask
 
 
-def _not_measured(values: Numbers, fmt: DepthFormat) -> Mask:
+def not_measured(values: Numbers, fmt: DepthFormat) -> Mask:
     """Where the file says that nothing was measured; what is marked as no surface too is none of it."""
     mask = np.isnan(values)
     if fmt.values in LARGER_IS_NEARER:

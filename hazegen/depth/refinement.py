@@ -19,6 +19,7 @@ References:
 """
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any, Literal
 
 import cv2
@@ -56,6 +57,8 @@ MAJORITY, MORE_ALIKE = 2.0, 1.6
 
 GUIDED_RADIUS_PX = 20
 GUIDED_EPSILON = 1e-3
+# The guided filter goes through the picture in strips of about so many pixels: it takes some 200 bytes for each.
+GUIDED_STRIP_PX = 2**16
 
 
 def refine(distance_m: Floats, image: Pixels, method: Method = "edges") -> Floats:
@@ -235,19 +238,35 @@ def guided_transmission(transmission: Floats, image: Pixels, radius: int, epsilo
     Returns:
         float32 (height, width), clipped to [0, 1].
     """
-    guide = image.astype(np.float32) / np.float32(255.0)
+    height, width = transmission.shape
+    result = np.empty((height, width), np.float32)
+    rows = max(GUIDED_STRIP_PX // width, 2 * radius)
+    for first in range(0, height, rows):
+        # A pixel's value hangs on windows that reach `radius` beyond it, and each of them on as much again.
+        above, below = max(first - 2 * radius, 0), min(first + rows + 2 * radius, height)
+        here = _guided_strip(transmission[above:below], image[above:below], radius, epsilon)
+        result[first : first + rows] = here[first - above : first - above + rows]
+    return np.clip(result, 0.0, 1.0, out=result)
+
+
+def _guided_strip(transmission: Floats, image: Pixels, radius: int, epsilon: float) -> Floats:
+    """`guided_transmission` of a strip of rows, not clipped."""
     size = (2 * radius + 1, 2 * radius + 1)
 
-    def mean(values: Floats) -> Floats:
+    def mean(values: NDArray[Any]) -> Floats:
         return np.asarray(cv2.blur(values, size, borderType=cv2.BORDER_REFLECT), np.float32)
 
+    guide = image.astype(np.float32) / np.float32(255.0)
     centre, level = mean(guide), mean(transmission)
-    products = (guide[..., :, None] * guide[..., None, :]).reshape(*transmission.shape, 9)
-    spread = mean(products).reshape(*transmission.shape, 3, 3) - centre[..., :, None] * centre[..., None, :]
+    spread = np.empty((*transmission.shape, 3, 3), np.float32)
+    for i, j in combinations_with_replacement(range(3), 2):
+        shared = mean(guide[..., i] * guide[..., j]) - centre[..., i] * centre[..., j]
+        spread[..., i, j] = spread[..., j, i] = shared
+    spread += epsilon * np.eye(3, dtype=np.float32)
     shared = mean(guide * transmission[..., None]) - centre * level[..., None]
-    slope = np.linalg.solve(spread + epsilon * np.eye(3, dtype=np.float32), shared[..., None])[..., 0]
-    offset = level - (slope * centre).sum(axis=-1)
-    return np.clip((mean(slope) * guide).sum(axis=-1) + mean(offset), 0.0, 1.0)
+    slope = np.linalg.solve(spread, shared[..., None])[..., 0]
+    level -= (slope * centre).sum(axis=-1)
+    return np.asarray((mean(slope) * guide).sum(axis=-1) + mean(level), np.float32)
 
 
 def _guided_distance(distance_m: Floats, image: Pixels) -> Floats:
@@ -258,7 +277,7 @@ def _guided_distance(distance_m: Floats, image: Pixels) -> Floats:
     finite = np.isfinite(distance_m)
     scale = np.median(distance_m[finite])
     transmission = np.exp(-distance_m / scale)
+    least = np.maximum(transmission[finite].min(), np.finfo(np.float32).tiny)
     smoothed = guided_transmission(transmission, image, GUIDED_RADIUS_PX, GUIDED_EPSILON)
-    least = max(transmission[finite].min(), np.finfo(np.float32).tiny)
     result = -scale * np.log(np.clip(smoothed, least, transmission.max()))
     return np.where(finite, result, np.float32(np.inf)).astype(np.float32)

@@ -35,7 +35,7 @@ def fit_scale(relative: Floats, sparse_m: Floats, inverse: bool) -> tuple[float,
 
     Args:
         relative: Affine depth (larger is farther) or affine inverse depth (larger is nearer), (height, width);
-            NaN or infinite where nothing is known.
+            NaN not measured, infinite no surface, as readers.read_relative gives it.
         sparse_m: Depth [m] of the same size, NaN where there is no point.
         inverse: Whether the map is affine in inverse depth.
 
@@ -79,16 +79,19 @@ def fit_scale(relative: Floats, sparse_m: Floats, inverse: bool) -> tuple[float,
 def apply_scale(relative: Floats, scale: float, shift: float, inverse: bool) -> Floats:
     """Depth [m] = scale * relative + shift, or the inverse of that.
 
+    Args:
+        relative: As for fit_scale: infinity is the mark of no surface in either kind, and no nearness.
+
     Returns:
         float32; an inverse depth of 0 or less is no surface (infinite), a depth of 0 or less is not measured (NaN).
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         line = scale * relative.astype(np.float64) + shift
         if inverse:
-            # An infinite nearness is the mark of a hole, as in published disparity maps.
-            metres = np.where(line > 0, 1.0 / line, np.inf)
-            return np.where(np.isfinite(line), metres, np.nan).astype(np.float32)
-        return np.where(line > 0, line, np.nan).astype(np.float32)
+            metres = np.where(line > 0, 1.0 / line, np.where(np.isnan(line), np.nan, np.inf))
+        else:
+            metres = np.where(line > 0, line, np.nan)
+        return np.where(np.isposinf(relative), np.inf, metres).astype(np.float32)
 
 
 def _fit_line(x: Doubles, y: Doubles) -> tuple[float, float, float]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import images, scenes
+from hazegen import images, intrinsics, scenes
 from hazegen.depth import containers, readers
 from hazegen.depth.formats import RELATIVE, DepthFormat
 from hazegen.depth.measures import Sample
 from hazegen.errors import HazegenError, RefusedError
 from hazegen.pairing import SceneRef
-from hazegen.scenes import Reading
+from hazegen.reading import Reading
 
 # What the nearest and farthest values of a map without metres stand for, until --near and --far say it.
 NEAR_M, FAR_M = 1.0, 10.0
@@ -39,7 +39,7 @@ def read_sample(ref: SceneRef, reading: Reading) -> Sample:
         HazegenError, OSError: Image, camera file, calibration or mask cannot be read.
     """
     image = scenes.read_clean(ref, reading)
-    _, fmt = scenes.read_camera(ref, reading, image.shape[1], image.shape[0])
+    _, fmt = intrinsics.read_camera(ref, reading, image.shape[1], image.shape[0])
     fmt, path = with_metres(fmt), scenes.depth_path(ref, reading)
     mask = scenes.mask_path(ref, reading)
     values: NDArray[np.generic] = np.zeros((0, 0), np.uint8)

@@ -2,37 +2,53 @@
 
 import dataclasses
 import math
-import shlex
 from typing import Any
 
 from hazegen.depth import conventions
-from hazegen.depth.formats import RELATIVE
+from hazegen.depth.formats import Values
 from hazegen.depth.measures import Measured
+from hazegen.depth.readers import LARGER_IS_NEARER
+from hazegen.inspect import words
 from hazegen.inspect.find import InspectOptions
+from hazegen.inspect.look import LEAST_SCORE, camera_folder, lacking
 from hazegen.inspect.read import FAR_M, NEAR_M
 from hazegen.inspect.run import Report
 
 GUESSES = 3
-# Of the options that say how files are read, those that the command repeats as they were given.
-REPEATED = ("depth_values", "depth_scale", "not_measured", "no_surface", "focal_px", "baseline_m", "near", "far")
-REPEATED_LAST = ("sparse", "sparse_scale", "camera", "fov_deg")
+# Options that say how numbers become metres.
+FORMAT_OPTIONS = ("depth_values", "depth_scale", "not_measured", "no_surface", "focal_px", "baseline_m", "near", "far")
+# Findings after which the maps may have been read by the wrong rule.
+DOUBTS = {"inverted", "unit", "convention", "8-bit", "wrapped", "unreadable"}
 # The default of Recipe.max_holes, and what the sample's worst share is raised by for the files not read.
 MAX_HOLES, HOLES_TO_SPARE = 0.5, 0.05
 
 
 def report_lines(report: Report) -> list[str]:
     """The report as the lines of a table."""
-    lines = [f"{report.pairs} scenes, {len(report.files)} of them read; {report.others} other files", ""]
-    taken = conventions.find(report.options.depth_kind)
-    lines += [f"read as {taken.name}: {taken.what}", f"likely conventions{'' if report.told else ' (none was named)'}"]
+    scenes, others = _count(report.pairs, "scene"), _count(report.others, "other file")
+    lines = [f"{scenes}, {len(report.files)} of them read; {others}", ""]
+    lines += [f"read as {_taken(report)}", f"likely conventions{'' if report.told else ' (none was named)'}"]
     for number, guess in enumerate(report.guesses[:GUESSES], 1):
         same = f" (same rule: {', '.join(guess.same)})" if guess.same else ""
         lines.append(f"  {number}. {guess.name}{same}, {guess.score:+.1f} points: {'; '.join(guess.reasons)}")
     lines += ["", _row("file", "type", "size", "raw: least, median, most", "metres", "holes", "sky", "levels")]
     lines += [_file_row(file) for file in report.files]
     lines += ["", "findings" if report.findings else "nothing was found wrong"]
-    lines += [f"  {found.severity:<11}{found.code:<12}{found.reason}" for found in report.findings]
-    return [*lines, "", f"next: {make_command(report)}"]
+    lines += [f"  {found.severity:<11}{found.code:<13}{found.reason}" for found in report.findings]
+    return [*lines, "", *next_lines(report)]
+
+
+def _taken(report: Report) -> str:
+    """What the maps were read as."""
+    one = lacking(report.guesses)
+    if one is not None and not report.told:
+        return f"{one.name} without {one.lacks}: relative, larger is nearer"
+    taken = conventions.find(report.options.depth_kind)
+    return f"{taken.name}: {taken.what}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _row(*cells: str) -> str:
@@ -75,7 +91,8 @@ def as_json(report: Report) -> dict[str, Any]:
         "guesses": [dataclasses.asdict(guess) for guess in report.guesses],
         "findings": [_plain(dataclasses.asdict(found)) for found in report.findings],
         "files": files,
-        "command": make_command(report),
+        "command": None if any(found.severity == "impossible" for found in report.findings) else make_command(report),
+        "other_reading": other_reading(report),
     }
 
 
@@ -89,39 +106,82 @@ def _plain(value: Any) -> Any:
 
 
 def make_command(report: Report) -> str:
-    """The `hazegen make` command that reads the files as they were read here."""
-    options = report.options
-    words = ["--images", str(options.images), "--depth", str(options.depth), "--out", "dataset"]
-    if options.depth_kind != "custom":
-        words += ["--depth-kind", options.depth_kind]
-    convention = conventions.find(options.depth_kind)
-    for name in ("image_pattern", "depth_pattern"):
-        pattern = getattr(options, name)
-        if pattern is not None and pattern != getattr(convention, name):
-            words += [f"--{name.replace('_', '-')}", pattern]
-    words += _repeated(options, REPEATED) + _lacking(report) + _repeated(options, REPEATED_LAST)
-    codes = {found.code for found in report.findings}
-    if options.fit_depth or "size" in codes:
-        words.append("--fit-depth")
-    return shlex.join(["hazegen", "make", *words, *_recipe(report)])
-
-
-def _repeated(options: InspectOptions, names: tuple[str, ...]) -> list[str]:
-    given = [(name, getattr(options, name)) for name in names]
-    return [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
-
-
-def _lacking(report: Report) -> list[str]:
-    """What the files need beside their convention, and nobody has said."""
+    """The `hazegen make` command that reads the files as they were read here, but for zeros that are holes."""
     options, fmt = report.options, report.files[0].fmt
-    codes = {found.code for found in report.findings}
-    words = ["--not-measured", "0"] if "zero-holes" in codes and options.not_measured is None else []
-    if fmt.values not in RELATIVE or options.sparse is not None:
-        return words
-    if options.format().values == "disparity":  # read without focal length and baseline
-        words += ["--depth-values", fmt.values]
-    words += [] if options.near is not None else ["--near", f"{fmt.near_m or NEAR_M:g}"]
-    return words + ([] if options.far is not None else ["--far", f"{fmt.far_m or FAR_M:g}"])
+    by_camera = options.camera is not None
+    if fmt.values == "transmission" and not by_camera:
+        told = dataclasses.replace(options, depth_kind="transmission", depth_values=None)
+        told = dataclasses.replace(words.completed(told, fmt), depth_kind="custom")
+        source = ["--transmission", str(options.depth), "--transmission-beta", f"{fmt.beta:g}"]
+    else:
+        told, source = words.completed(options, fmt), ["--depth", str(options.depth)]
+    if "zero-holes" in (codes := _codes(report)) and options.not_measured is None:
+        told = dataclasses.replace(told, not_measured="0")
+    resized = any(found.code == "size" and found.severity == "note" for found in report.findings)
+    told = dataclasses.replace(told, fit_depth=options.fit_depth or resized)
+    recipe = _recipe(report) + (["--recipe.sky-from-image"] if "sky-holes" in codes else [])
+    return words.command("make", options.images, source, ("--out", "dataset", *words.of_options(told), *recipe))
+
+
+def _codes(report: Report) -> set[str]:
+    return {found.code for found in report.findings}
+
+
+def next_lines(report: Report) -> list[str]:
+    """What to do now: make the dataset, mend the maps, or read them otherwise."""
+    impossible = [found.code for found in report.findings if found.severity == "impossible"]
+    lines = [] if impossible else [f"next: {make_command(report)}"]
+    if impossible:
+        lines.append(f"next: no hazegen make yet; do what is said of {', '.join(impossible)}, and look again")
+    other = other_reading(report)
+    return lines if other is None else [*lines, f"or: {other}"]
+
+
+def other_reading(report: Report) -> str | None:
+    """The `hazegen inspect` command for another reading of the maps, where this one is in doubt and one is at hand."""
+    options, codes = report.options, _codes(report)
+    if "camera-files" in codes and (folder := camera_folder(report.files[0].key, options.depth)):
+        other = dataclasses.replace(_unread(options), camera=folder)
+    elif not codes & DOUBTS:
+        return None
+    elif better := _better_guess(report, inverted="inverted" in codes):
+        other = dataclasses.replace(_unread(options), depth_kind=better)
+    elif "inverted" in codes:
+        other = _turned_round(report)
+    else:
+        return None
+    return words.command("inspect", other.images, ("--depth", str(other.depth)), words.of_options(other))
+
+
+def _better_guess(report: Report, inverted: bool) -> str | None:
+    """The likeliest convention of another rule, and of the other direction where near and far are interchanged."""
+    nearer = report.files[0].fmt.values in LARGER_IS_NEARER
+    for one in report.guesses:
+        if report.options.depth_kind in (one.name, *one.same):
+            if not inverted:  # all that follow are less likely
+                return None
+            continue
+        fmt = conventions.find(one.name).format
+        if one.score > LEAST_SCORE and not one.lacks and not (inverted and (fmt.values in LARGER_IS_NEARER) == nearer):
+            return one.name
+    return None
+
+
+def _turned_round(report: Report) -> InspectOptions:
+    """The same numbers, larger for nearer where they were larger for farther."""
+    fmt = report.files[0].fmt
+    values: Values = "relative" if fmt.values in LARGER_IS_NEARER else "relative-inverse"
+    return dataclasses.replace(
+        _unread(report.options), depth_values=values, not_measured=words.marks(fmt), near=NEAR_M, far=FAR_M
+    )
+
+
+def _unread(options: InspectOptions) -> InspectOptions:
+    """The options without what says how numbers become metres."""
+    nothing: dict[str, Any] = dict.fromkeys(FORMAT_OPTIONS)
+    image_pattern, depth_pattern = options.patterns()
+    nothing |= {"depth_kind": "custom", "image_pattern": image_pattern, "depth_pattern": depth_pattern}
+    return dataclasses.replace(options, **nothing)
 
 
 def _recipe(report: Report) -> list[str]:

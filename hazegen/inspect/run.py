@@ -1,6 +1,5 @@
 """hazegen inspect: looks at a folder of depth maps before anything is made of it."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,24 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import records
-from hazegen.depth import guess
 from hazegen.depth.checks import judge_measured
 from hazegen.depth.finding import SEVERITIES, Finding
 from hazegen.depth.guess import Guess
 from hazegen.depth.measures import Measured, Sample, measure
+from hazegen.depth.options import check_reading
 from hazegen.errors import RefusedError
+from hazegen.inspect import look
 from hazegen.inspect.find import InspectOptions, find
 from hazegen.inspect.read import read_or_note
-from hazegen.pairing import Rejected, SceneRef
-from hazegen.scenes import Reading
+from hazegen.pairing import Rejected
 
-# Files that the convention is guessed from, and that the contact sheet shows.
-FILES_TO_RANK, TILES = 6, 12
+# Scenes that the contact sheet shows.
+TILES = 12
 TILE = 240
-# A guess with fewer points is none.
-LEAST_SCORE = -2.0
-# A convention that was named is doubted where another one has so many points more.
-CLEARLY_BETTER = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,11 +73,12 @@ def inspect(options: InspectOptions) -> Report:
     chosen = sorted(
         sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.files], key=lambda ref: ref.key
     )
-    guesses = _rank(options, chosen)
     told = options.tells_format
-    if not told and guesses and guesses[0].score > LEAST_SCORE:
-        options = dataclasses.replace(options, depth_kind=guesses[0].name)
-    reading = reading_of(options)
+    reading, pattern = options.reading_of(options.images, options.depth), options.patterns()[1]
+    guesses = look.rank(chosen, reading, pattern, told=told)
+    options = look.choose(options, guesses)
+    reading = options.reading_of(options.images, options.depth)
+    check_reading(reading, in_metres=False)
     files: list[Measured] = []
     tiles: list[Tile] = []
     lost: list[str] = []
@@ -92,30 +88,10 @@ def inspect(options: InspectOptions) -> Report:
             tiles.append(_tile(sample, files[-1]))
     if not files:
         raise RefusedError(f"None of {len(chosen)} scenes can be looked at. Expected at least one, received: {lost[0]}")
-    findings = judge_measured(files) + _of_folder(options, told, guesses, unpaired, lost)
+    findings = judge_measured(files) + look.around(files, chosen, reading, guesses) + _of_folder(unpaired, lost)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     groups = tuple(files), tuple(guesses), tuple(findings), tuple(tiles)
     return Report(options, told, len(found), tuple(unpaired), others, *groups)
-
-
-def reading_of(options: InspectOptions) -> Reading:
-    """How the scenes are read."""
-    return Reading(
-        options.images,
-        options.depth,
-        options.camera,
-        options.fov_deg,
-        options.depth_kind,
-        options.format_fields(),
-        options.fit_depth,
-        options.sparse,
-        options.sparse_scale,
-    )
-
-
-def _rank(options: InspectOptions, refs: Sequence[SceneRef]) -> list[Guess]:
-    some = refs[:: max(1, len(refs) // FILES_TO_RANK)][:FILES_TO_RANK]
-    return guess.rank(options.depth, some, options.patterns()[1])
 
 
 def _tile(sample: Sample, file: Measured) -> Tile:
@@ -129,29 +105,15 @@ def _tile(sample: Sample, file: Measured) -> Tile:
     return Tile(sample.key, small, depth_m, alone)
 
 
-def _of_folder(
-    options: InspectOptions, told: bool, guesses: Sequence[Guess], unpaired: Sequence[Rejected], lost: Sequence[str]
-) -> list[Finding]:
-    """Findings that no single map gives."""
+def _of_folder(unpaired: Sequence[Rejected], lost: Sequence[str]) -> list[Finding]:
+    """Files that could not be looked at."""
     found: list[Finding] = []
     if unpaired:
-        text = f"{len(unpaired)} files have no partner. Expected an image for each map; the first: {unpaired[0].reason}"
+        files = "1 file has" if len(unpaired) == 1 else f"{len(unpaired)} files have"
+        text = f"{files} no partner. Expected an image for each map; the first: {unpaired[0].reason}"
         found.append(Finding("unpaired", "unlikely", text, float(len(unpaired))))
     if lost:
-        text = f"{len(lost)} scenes cannot be looked at. Expected image and camera of each; the first: {lost[0]}"
+        scenes = "1 scene" if len(lost) == 1 else f"{len(lost)} scenes"
+        text = f"{scenes} cannot be looked at. Expected image and camera of each; the first: {lost[0]}"
         found.append(Finding("lost", "unlikely", text, float(len(lost))))
-    if not guesses or guesses[0].score <= LEAST_SCORE:
-        text = (
-            "The maps follow no convention that is known. Expected one of the table, received files that none fits. "
-            "Say with --depth-values, --depth-scale and --not-measured what the numbers are."
-        )
-        return [*found, Finding("unknown", "unlikely", text, 0.0)]
-    mine = next((one for one in guesses if options.depth_kind in (one.name, *one.same)), None)
-    best = guesses[0]
-    if told and mine is not None and best.score - mine.score > CLEARLY_BETTER:
-        text = (
-            f"The maps look rather like {best.name}. Expected {mine.name}, received: {'; '.join(best.reasons[:3])}; "
-            f"against {mine.name}: {'; '.join(mine.reasons[:3])}. Check --depth-kind."
-        )
-        found.append(Finding("convention", "unlikely", text, best.score - mine.score))
     return found

@@ -33,12 +33,9 @@ def write_sheet(report: Report, out: Path) -> int:
         Number of scenes shown.
 
     Raises:
-        UsageError: The name is not that of a picture.
+        UsageError: See check_name.
     """
-    if not cv2.haveImageWriter(f"a{out.suffix}"):
-        raise UsageError(
-            f"The output is no picture. Expected a name that ends in .png or .jpg, received '{out.name}'. Change --out."
-        )
+    check_name(out)
     rows = [_row(tile) for tile in report.tiles]
     sheet = np.vstack([_head(report, rows[0].shape[1]), *rows])
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +43,14 @@ def write_sheet(report: Report, out: Path) -> int:
         images.encode(np.pad(sheet, ((MARGIN,) * 2, (MARGIN,) * 2, (0, 0)), constant_values=255), out.suffix)
     )
     return len(rows)
+
+
+def check_name(out: Path) -> None:
+    """Raises UsageError where the name of the sheet is not that of a picture that can be written."""
+    if not cv2.haveImageWriter(f"a{out.suffix}"):
+        raise UsageError(
+            f"The output is no picture. Expected a name that ends in .png or .jpg, received '{out.name}'. Change --out."
+        )
 
 
 def _head(report: Report, width: int) -> Picture:
