@@ -43,8 +43,8 @@ def run_inspect(argv: list[str]) -> int:
     impossible = [finding for finding in report.findings if finding.severity == "impossible"]
     if impossible:
         raise RefusedError(
-            f"The depth maps cannot be used as they were read. Expected sound maps, received {len(impossible)} "
-            f"findings that rule them out: {', '.join(finding.code for finding in impossible)}. Do what they say."
+            "The depth maps cannot be used as they were read. Expected sound maps, received what rules them out: "
+            f"{', '.join(finding.code for finding in impossible)}. Do what the findings say."
         )
     return 0
 

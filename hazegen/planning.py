@@ -137,7 +137,7 @@ def _nothing_found(options: MakeOptions, rejected: list[Rejected], total: int) -
     beside = f" with depth maps of the same names in '{maps}'" if maps else ""
     return (
         f"No scene to use. Expected images in '{options.images}'{beside}, received {total} inputs, {len(rejected)} of "
-        f"them rejected{first} Check the folders, --image-pattern{' and --depth-pattern' if maps else ''}."
+        f"them rejected{first} Check the folders, --image-pattern{' and --depth-pattern (hazegen inspect finds them)' if maps else ''}."
     )
 
 

@@ -171,7 +171,8 @@ def _camera_files(refs: Sequence[SceneRef], reading: Reading) -> list[Finding]:
         f"Camera files lie beside the maps and are not used. Expected --camera, received none; "
         f"'{refs[0].key}.json' holds intrinsics{says}. Pass --camera {folder}."
     )
-    return [Finding("camera-files", "unlikely" if entry else "note", text, 0.0)]
+    told = reading.depth_format or reading.convention != "custom"
+    return [Finding("camera-files", "unlikely" if entry and not told else "note", text, 0.0)]
 
 
 def _sky_holes(files: Sequence[Measured], reading: Reading) -> list[Finding]:

@@ -55,7 +55,8 @@ def check_name(out: Path) -> None:
 
 def _head(report: Report, width: int) -> Picture:
     """What was found in the folder, above the scenes."""
-    texts = [f"{report.options.depth}: {report.pairs} scenes read as {report.options.depth_kind}"]
+    scenes = "1 scene" if report.pairs == 1 else f"{report.pairs} scenes"
+    texts = [f"{report.options.depth}: {scenes} read as {report.options.depth_kind}"]
     texts += [f"{found.severity}: {found.code}. {found.reason}" for found in report.findings]
     texts.append("image | depth, bright is near, magenta not measured, white sky | edges of depth | fog")
     return _text([line for text in texts for line in textwrap.wrap(text, LETTERS)], width)
