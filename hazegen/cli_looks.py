@@ -39,7 +39,8 @@ def run_inspect(argv: list[str]) -> int:
     if given.json is not None:
         outputs.write(given.json, json.dumps(inspect_report.as_json(report), indent=1) + "\n")
     if given.out is not None:
-        print(f"{write_sheet(report, given.out)} scenes in '{given.out}'.")
+        shown = write_sheet(report, given.out)
+        print(f"{shown} scene{'' if shown == 1 else 's'} in '{given.out}'.")
     impossible = [finding for finding in report.findings if finding.severity == "impossible"]
     if impossible:
         raise RefusedError(

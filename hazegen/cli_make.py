@@ -10,6 +10,9 @@ from hazegen.manifest import SPLITS, About
 from hazegen.recipe import Recipe
 from hazegen.verbs import new_parser
 
+# Outside of these, a pair teaches and tests next to nothing. Our choice.
+LEAST_T, MOST_T = 0.1, 0.97
+
 if TYPE_CHECKING:
     from hazegen.depth.network import ModelOptions
     from hazegen.make_options import MakeOptions
@@ -141,6 +144,15 @@ def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
+def _warn_of_useless_haze(mean_transmission: float) -> None:
+    if not LEAST_T <= mean_transmission <= MOST_T:
+        problem = "Little is left of the scenes" if mean_transmission < LEAST_T else "There is hardly any haze"
+        _warn(
+            f"{problem}. Expected a mean transmission of {LEAST_T} to {MOST_T}, received {mean_transmission:.2f}. "
+            "Choose a recipe for distances as these (hazegen recipes), or change --recipe.beta or --recipe.visibility-m."
+        )
+
+
 def _dry_run(options: "MakeOptions", recipe: Recipe, model: "ModelOptions | None") -> int:
     from hazegen.estimate import estimate
 
@@ -150,6 +162,9 @@ def _dry_run(options: "MakeOptions", recipe: Recipe, model: "ModelOptions | None
     print(f"scenes      {', '.join(f'{count} {split}' for split, count in sorted(told.scenes.items()))}")
     print(f"to write    {told.pairs} pairs in {told.shards} shards, about {told.bytes / 1e6:,.0f} MB")
     print(f"time        about {told.seconds:,.0f} s")
+    if told.mean_transmission is not None:
+        print(f"haze        mean transmission {told.mean_transmission:.2f} in the scenes that were tried")
+        _warn_of_useless_haze(told.mean_transmission)
     for problem in told.probe_rejected:
         print(f"rejected    {problem}")
     print("Nothing was written; the same command without --dry-run makes it.")
@@ -158,6 +173,7 @@ def _dry_run(options: "MakeOptions", recipe: Recipe, model: "ModelOptions | None
 
 
 def _make_for_real(options: "MakeOptions", recipe: Recipe, about: dict[str, str], model: "ModelOptions | None") -> int:
+    from hazegen import preview
     from hazegen.make import make
 
     made = make(options, recipe, about, model, _warn)
@@ -175,6 +191,9 @@ def _make_for_real(options: "MakeOptions", recipe: Recipe, about: dict[str, str]
         print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
     print(f"  inputs: {inputs['found']} found = {inputs['used']} used + {inputs['rejected']} rejected"
           f"{_codes(made.rejected)}")  # fmt: skip
+    mean, pairs = preview.mean_transmission(out)
+    print(f"  haze: mean transmission {mean:.2f} over {pairs} of the pairs")
+    _warn_of_useless_haze(mean)
     if made.others:
         print(f"  others: {made.others} files of another name pattern or format were not looked at")
     print(f"next: hazegen preview {out} --out preview.png, then: aodnet fit --data {out}")

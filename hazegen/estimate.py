@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hazegen import build, depth_source, engine, planning, scenes
+from hazegen import build, depth_source, engine, planning, records, scenes
 from hazegen.depth import estimation
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
@@ -30,6 +30,7 @@ class Estimate:
         scenes: Scenes for each split.
         pairs, shards: To be written.
         bytes, seconds: Estimated from the probed scenes; 0 where none of them could be read.
+        mean_transmission: Of the probed scenes' pairs; None where none of them could be read.
     """
 
     found: int
@@ -41,6 +42,7 @@ class Estimate:
     shards: int
     bytes: int
     seconds: float
+    mean_transmission: float | None
 
 
 def estimate(
@@ -79,7 +81,8 @@ def _estimate(options: MakeOptions, recipe: Recipe, plan: planning.Plan, failed:
         by_split[task.plan.split] += len(task.plan.scenes)
     refs = [ref for task in tasks for ref in task.plan.scenes][:PROBED]
     problems: list[str] = []
-    size, began = 0, time.perf_counter()
+    made: list[bytes] = []
+    began = time.perf_counter()
     for ref in refs:
         if ref.image in failed:
             problems.append(failed[ref.image])
@@ -89,11 +92,12 @@ def _estimate(options: MakeOptions, recipe: Recipe, plan: planning.Plan, failed:
         except RefusedError as error:
             problems.append(str(error))
             continue
-        size += sum(len(record) for _, record in build.scene_records(scene, tasks[0]))
+        made += [record for _, record in build.scene_records(scene, tasks[0])]
     scale = by_split.total() / max(1, len(refs) - len(problems))
     seconds = (time.perf_counter() - began) * scale / (options.workers or engine.cores())
     pairs = by_split.total() * tasks[0].variants
     codes = dict(Counter(r.code for r in plan.rejected))
-    return Estimate(
-        plan.found, plan.others, codes, problems, dict(by_split), pairs, len(tasks), int(size * scale), seconds
-    )
+    counts = (plan.found, plan.others, codes, problems, dict(by_split), pairs, len(tasks))
+    thickness = [records.decode(record)["mean_transmission"] for record in made]
+    mean = sum(thickness) / len(thickness) if thickness else None
+    return Estimate(*counts, int(sum(map(len, made)) * scale), seconds, mean)

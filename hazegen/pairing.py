@@ -126,7 +126,11 @@ def _walk(root: Path) -> Iterator[str]:
     def fail(error: OSError) -> None:
         raise error
 
-    for folder, _, names in os.walk(root, onerror=fail):
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        # A link that leads back up would be walked for ever.
+        folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(folder, name)) not in seen]  # noqa: PTH118
         relative = PurePosixPath(os.path.relpath(folder, root).replace(os.sep, "/"))
         yield from (str(relative / name) for name in names)
 

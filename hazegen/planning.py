@@ -112,8 +112,8 @@ def _check_recipe(reading: Reading, recipe: Recipe) -> None:
     if (have != recipe.path or recipe.needs_camera) and not known:
         raise UsageError(
             f"Recipe '{recipe.name}' measures along the {recipe.path}, the depth maps hold {have} depth. Expected "
-            "intrinsics to convert them, received none. Pass --fov-deg DEGREES or --camera FILE|DIR, or "
-            f"--recipe.path {have}."
+            "intrinsics to convert them, received none. Pass --fov-deg DEGREES or --camera FILE|DIR"
+            + ("." if recipe.needs_camera else f", or --recipe.path {have}.")
             if have != recipe.path
             else f"Recipe '{recipe.name}' places its haze in space. Expected intrinsics, received none. Pass "
             "--fov-deg DEGREES or --camera FILE|DIR."
@@ -135,9 +135,10 @@ def _nothing_found(options: MakeOptions, rejected: list[Rejected], total: int) -
     first = f"; first reason: {rejected[0].reason}" if rejected else "."
     maps = options.depth or options.transmission
     beside = f" with depth maps of the same names in '{maps}'" if maps else ""
+    also = " and --depth-pattern; hazegen inspect tries the usual ones" if maps else ""
     return (
         f"No scene to use. Expected images in '{options.images}'{beside}, received {total} inputs, {len(rejected)} of "
-        f"them rejected{first} Check the folders, --image-pattern{' and --depth-pattern (hazegen inspect finds them)' if maps else ''}."
+        f"them rejected{first} Check the folders, --image-pattern{also}."
     )
 
 

@@ -74,6 +74,12 @@ def sample(folder: Path, count: int, split: str | None = None) -> Iterator[dict[
         yield from _first(folder / shard.name, -(-count // len(shards)))
 
 
+def mean_transmission(folder: Path, count: int = 256) -> tuple[float, int]:
+    """Mean transmission over about `count` pairs of a dataset, and how many they were."""
+    found = [values["mean_transmission"] for values in sample(folder, count)]
+    return sum(found) / len(found), len(found)
+
+
 def _first(path: Path, count: int) -> Iterator[dict[str, Any]]:
     for number, record in enumerate(records.read_shard(path)):
         if number == count:

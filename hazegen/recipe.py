@@ -167,7 +167,8 @@ class Recipe:
         if (self.beta is None) == (self.visibility_m is None):
             raise UsageError(
                 "A recipe draws either beta or visibility_m. Expected exactly one of them, received "
-                f"beta={self.beta} and visibility_m={self.visibility_m}. Set the other to null."
+                f"beta={self.beta} and visibility_m={self.visibility_m}. "
+                + ("Set one of them." if self.beta is None else "Set the other to null.")
             )
         if self.visibility_m is not None and self.depth_norm != "metres":
             raise UsageError(

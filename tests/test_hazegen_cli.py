@@ -104,6 +104,16 @@ def test_card_is_written_again_with_what_is_given(run, dataset_copy):
     assert "hunter2" not in error
 
 
+@pytest.mark.parametrize(("beta", "warning"), [("1e-4", "There is hardly any haze"), ("5", "Little is left of")])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_haze_that_teaches_nothing_is_warned_of(run, photos, tmp_path, beta, warning, more):
+    argv = make_argv(photos, tmp_path / "out", "--recipe.sweep", "random", "--recipe.beta", beta, *more)
+    status, printed, error = run(argv)
+    assert status == 0
+    assert error.startswith(f"warning: {warning}")
+    assert "haze" in printed
+
+
 def test_dry_run_counts_and_writes_nothing(run, photos, tmp_path):
     status, printed, error = run(make_argv(photos, tmp_path / "out", "--dry-run"))
     assert (status, error) == (0, "")

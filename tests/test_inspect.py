@@ -573,6 +573,10 @@ def test_camera_files_beside_the_maps_are_offered(tmp_path):
     assert "camera-files" not in codes(inspect(told))
     assert looked(options, depth_scale=0.01)["camera-files"] == "unlikely"
     assert "camera-files" not in looked(options, camera=told.camera)
+    # Rooms and streets differ in their unit; a folder of rooms alone, read as its files say, is no reason to doubt.
+    for path in [path for part in ("images", "depth") for path in (tmp_path / "set" / part).glob("street*")]:
+        path.unlink()
+    assert looked(options, depth_scale=0.001, no_surface=65535.0)["camera-files"] == "note"
     for path in told.camera.iterdir():
         content = json.loads(path.read_text())
         path.write_text(json.dumps({name: value for name, value in content.items() if name != "depth"}))

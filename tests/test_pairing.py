@@ -193,3 +193,12 @@ def test_photo_and_map_of_one_folder_and_one_name_are_told_apart_by_the_pattern_
     found, rejected, others = find_scenes(folder, folder, "{key}", "{key}", SUFFIXES)
     assert (found, others) == ([], 0)
     assert [(r.key, r.code) for r in rejected] == [("1", "no-image"), ("2", "no-image")]
+
+
+def test_linked_folders_are_walked_but_not_for_ever(touch):
+    images_, depth = touch("i", "a/1.png"), touch("elsewhere", "1.png")
+    maps = touch("d")
+    (maps / "a").symlink_to(depth)
+    (depth / "back").symlink_to(maps)
+    found, rejected, _ = find_scenes(images_, maps, "{key}", "{key}", SUFFIXES)
+    assert (found, rejected) == ([SceneRef("a/1", "a/1.png", "a/1.png")], [])

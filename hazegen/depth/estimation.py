@@ -85,7 +85,11 @@ def estimate_folder(
         RefusedError: The file is no depth network, or the cache is another network's.
     """
     targets = _targets(names, cache)
-    _claim(cache, {"sha256": onnx_file.check_file(options.file), **dataclasses.asdict(network.handling_of(options))})
+    handling = dataclasses.asdict(network.handling_of(options))
+    digest = onnx_file.check_file(options.file)
+    if not (cache / MARK).is_file():
+        network.load(options)  # a file that is no depth network leaves no folder
+    _claim(cache, {"sha256": digest, **handling})
     left = [name for name in names if not _is_current(targets[name], photos / name)]
     progress(len(names) - len(left))
     failed: list[tuple[str, str]] = []

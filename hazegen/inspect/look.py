@@ -6,6 +6,7 @@ unmeasured sky would be filled like any other hole.
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hazegen import intrinsics
 from hazegen.depth import checks, conventions, guess
 from hazegen.depth.conventions import Convention
 from hazegen.depth.finding import SEVERITIES, Finding
-from hazegen.depth.formats import from_camera_file
+from hazegen.depth.formats import DepthFormat, from_camera_file
 from hazegen.depth.guess import Guess
 from hazegen.depth.measures import Measured, measure
 from hazegen.errors import HazegenError
@@ -158,21 +159,29 @@ def camera_folder(key: str, depth: Path) -> Path | None:
 
 def _camera_files(refs: Sequence[SceneRef], reading: Reading) -> list[Finding]:
     """Camera files that nobody named, though they may say what the numbers are."""
+    convention = conventions.find(reading.convention)
     folder = camera_folder(refs[0].key, reading.depth) if refs else None
-    calibrated = conventions.find(reading.convention).calibration is not None
-    if folder is None or reading.camera is not None or calibrated:
+    if folder is None or reading.camera is not None or convention.calibration is not None:
         return []
-    try:
-        entry = intrinsics.load_camera(folder / f"{refs[0].key}.json")[1]
-    except (HazegenError, OSError):
-        return []
-    says = f" and the depth entry {sorted(entry)}" if entry else ""
+    mine = from_camera_file({}, reading.depth_format, convention.format)
+    named = dataclasses.replace(reading, camera=folder)
+    entries = [_depth_entry(ref, named) for ref in refs]
+    others = sum(bool(entry) and not _says(entry, mine) for entry in entries)
+    says = f"say otherwise of {others} of {len(refs)} maps" if others else "hold intrinsics"
     text = (
-        f"Camera files lie beside the maps and are not used. Expected --camera, received none; "
-        f"'{refs[0].key}.json' holds intrinsics{says}. Pass --camera {folder}."
+        f"Camera files lie beside the maps and are not used. Expected --camera, received none; those in '{folder}' "
+        f"{says}. Pass --camera {shlex.quote(str(folder))}."
     )
-    told = reading.depth_format or reading.convention != "custom"
-    return [Finding("camera-files", "unlikely" if entry and not told else "note", text, 0.0)]
+    return [Finding("camera-files", "unlikely" if others else "note", text, others / len(refs))]
+
+
+def _says(entry: dict[str, object], fmt: DepthFormat) -> bool:
+    """Whether the depth entry of a camera file makes the same metres of the numbers; marks need not occur."""
+    try:
+        theirs = from_camera_file(entry, {})
+    except HazegenError:
+        return False
+    return (theirs.values, theirs.unit, theirs.offset) == (fmt.values, fmt.unit, fmt.offset)
 
 
 def _sky_holes(files: Sequence[Measured], reading: Reading) -> list[Finding]:

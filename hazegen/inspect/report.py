@@ -140,7 +140,8 @@ def next_lines(report: Report) -> list[str]:
 def other_reading(report: Report) -> str | None:
     """The `hazegen inspect` command for another reading of the maps, where this one is in doubt and one is at hand."""
     options, codes = report.options, _codes(report)
-    if "camera-files" in codes and (folder := camera_folder(report.files[0].key, options.depth)):
+    cameras = any(found.code == "camera-files" and found.severity != "note" for found in report.findings)
+    if cameras and (folder := camera_folder(report.files[0].key, options.depth)):
         other = dataclasses.replace(_unread(options), camera=folder)
     elif not codes & DOUBTS:
         return None
@@ -186,11 +187,11 @@ def _unread(options: InspectOptions) -> InspectOptions:
 
 def _recipe(report: Report) -> list[str]:
     """Fields of the recipe without which scenes would be refused."""
-    words = []
+    wanted = []
     holes = max((file.holes for file in report.files if math.isfinite(file.holes)), default=0.0)
     if holes > MAX_HOLES:
-        words += ["--recipe.max-holes", f"{min(0.99, math.ceil((holes + HOLES_TO_SPARE) * 100) / 100):g}"]
+        wanted += ["--recipe.max-holes", f"{min(0.99, math.ceil((holes + HOLES_TO_SPARE) * 100) / 100):g}"]
     cameras = report.options.camera is not None or report.options.fov_deg is not None
     if report.files[0].fmt.values == "ray" and not cameras:
-        words += ["--recipe.path", "ray"]
-    return words
+        wanted += ["--recipe.path", "ray"]
+    return wanted
