@@ -149,7 +149,7 @@ def _warn_of_useless_haze(mean_transmission: float) -> None:
         problem = "Little is left of the scenes" if mean_transmission < LEAST_T else "There is hardly any haze"
         _warn(
             f"{problem}. Expected a mean transmission of {LEAST_T} to {MOST_T}, received {mean_transmission:.2f}. "
-            "Choose a recipe for distances as these (hazegen recipes), or change --recipe.beta or --recipe.visibility-m."
+            "Choose a recipe for such distances (hazegen recipes), or change --recipe.beta or --recipe.visibility-m."
         )
 
 
