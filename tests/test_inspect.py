@@ -17,7 +17,7 @@ import pytest
 from inspect_fixtures import format_of, options_of
 
 from hazegen import cli, images, samples
-from hazegen.depth import guess, readers
+from hazegen.depth import guess, pooled, readers
 from hazegen.depth.conventions import CONVENTIONS
 from hazegen.depth.finding import Finding
 from hazegen.depth.formats import DepthFormat, Values
@@ -788,3 +788,13 @@ def test_names_that_are_no_text_do_no_harm(tmp_path, rooms, capfd):
     assert "\\udcff\\udcfe " in capfd.readouterr().out
     assert name in [file["key"] for file in json.loads((tmp_path / "other" / "report.json").read_text())["files"]]
     assert images.read_picture(tmp_path / "new" / "sheet.png").shape[1] > 4 * TILE
+
+
+def test_document_lists_every_finding():
+    root = Path(__file__).parent.parent
+    table = (root / "docs" / "depth.md").read_text().partition("## The depth doctor")[2].partition("## What was")[0]
+    documented = {code for line in table.splitlines() if line.startswith("| `") for code in
+                  re.findall(r"`([a-z0-9-]+)`", line.split("|")[1])}  # fmt: skip
+    sources = [path.read_text() for part in ("depth", "inspect") for path in (root / "hazegen" / part).glob("*.py")]
+    found = {code for text in sources for code in re.findall(r"(?:Finding|_by_files)\(\s*\"([a-z0-9-]+)\"", text)}
+    assert documented == found | set(pooled._REMEDIES)
