@@ -83,6 +83,9 @@ def run_make(argv: list[str]) -> int:
         "Makes a dataset of hazy/clean pairs from photos and depth maps.",
         "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset --dry-run\n"
         "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset\n"
+        "  hazegen make --images photos --depth depth --depth-kind kitti --recipe.max-holes 0.9 --out dataset\n"
+        "  hazegen make --images photos --depth-model midas.onnx --model.preset midas-small --near 2 --far 80 \\\n"
+        "      --out dataset\n"
         "  hazegen make --images photos --depth depth --camera camera --out fog --variants 5 --maps \\\n"
         "      --recipe outdoor-visibility --recipe.visibility-m 'log-uniform(30, 300)'\n"
         "  hazegen make --images photos --depth depth --out dataset --publish --project haze --name rooms",

@@ -16,6 +16,9 @@ from hazegen.errors import RefusedError
 Pixels = NDArray[Any]  # uint8, uint16 or float32
 Codec = Literal["jpeg", "png"]
 
+# Its warnings (unknown tags, cut files) go to stderr by themselves and name no file; our errors do.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
 # Filters of warnings belong to the whole process: one thread at a time may change them.
 _HEADERS = threading.Lock()
 

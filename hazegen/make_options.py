@@ -37,7 +37,8 @@ class MakeOptions(DepthOptions):
         depth_model: ONNX file of a network that estimates depth, in place of depth maps (see --model. below).
         flat_depth: Plane depth [m] of every pixel, in place of depth maps: for photos from straight above.
         trust_depth: Go on although the depth maps look wrong.
-        variants: Hazy images of each scene [default: the recipe's whole grid, else 10].
+        variants: Hazy images of each scene [default: the recipe's whole grid; 1 where all would be the same;
+            else 10].
         seed: Decides haze and splits; the same seed, inputs and recipe give the same bytes.
         codec: How images are stored: jpeg (4:4:4) or png (lossless, 4 to 6 times slower and larger).
         quality: JPEG quality.
