@@ -451,3 +451,19 @@ def test_finished_dataset_is_not_looked_at_again(spoiled):
     assert make.make(dataclasses.replace(options, trust_depth=False), PLANE, tell=pytest.fail).reused == len(
         made.manifest.shards
     )
+
+
+def test_file_that_is_no_network_leaves_no_folder(run, tmp_path):
+    pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    with pytest.raises(RefusedError):
+        run(file=tmp_path / "bad.onnx")
+    assert not (tmp_path / "out.depth").exists()
+
+
+def test_taken_output_is_refused_before_the_network_runs(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    with pytest.raises(RefusedError, match="is not empty"):
+        run()
+    assert not (tmp_path / "out.depth").exists()
