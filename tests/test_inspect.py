@@ -356,8 +356,8 @@ def test_report_is_a_table_with_reasons_and_a_command(report):
     assert lines[2].startswith("read as nyu-png: ")
     assert any(line.startswith("  1. nyu-png (same rule: ") for line in lines)
     (row,) = [line for line in lines if line.startswith("  s00 ")]
-    assert row.split()[:3] == ["s00", "uint16", "120x160"]
-    assert row.split()[9:11] == ["6.2%", "0.0%"]
+    assert row.split()[:5] == ["s00", "png", "uint16", "120x160", "same"]
+    assert row.split()[11:13] == ["6.2%", "0.0%"]
     assert any(line.startswith("  note       holes ") for line in lines)
     assert lines[-1] == f"next: {make_command(report)}"
 

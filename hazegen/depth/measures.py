@@ -28,6 +28,7 @@ class Sample:
         depth_m: Depth or distance [m], NaN not measured, infinite without a surface; None where refused.
         fmt: What the numbers were taken to mean.
         problem: Why the map was refused; empty where it was not.
+        container: Suffix of the file, without its dot.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Sample:
     depth_m: Floats | None
     fmt: DepthFormat
     problem: str = ""
+    container: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Measured:
     wraps: float
     swapped: float
     alignment: Alignment | None
+    container: str = ""
 
     @property
     def is_color(self) -> bool:
@@ -126,6 +129,7 @@ def measure(sample: Sample) -> Measured:
         wraps=cues.wraps(values, 256**values.dtype.itemsize) if _is_short(values) else 0.0,
         swapped=cues.swapped_bytes(values) if plain else 0.0,
         alignment=None if depth_m is None else align(sample.image, depth_m),
+        container=sample.container,
     )
 
 

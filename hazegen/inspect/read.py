@@ -41,16 +41,17 @@ def read_sample(ref: SceneRef, reading: Reading) -> Sample:
     image = scenes.read_clean(ref, reading)
     _, fmt = intrinsics.read_camera(ref, reading, image.shape[1], image.shape[0])
     fmt, path = with_metres(fmt), scenes.depth_path(ref, reading)
-    mask = scenes.mask_path(ref, reading)
+    mask, container = scenes.mask_path(ref, reading), path.suffix.lower().removeprefix(".")
     values: NDArray[np.generic] = np.zeros((0, 0), np.uint8)
     try:
         values = containers.read_values(path, fmt, ref.frame)
         depth_m = readers.to_metres(values, fmt, path.name)
     except (RefusedError, OSError) as error:
-        return Sample(ref.key, image, values if values.size else _as_picture(path), None, fmt, str(error))
+        seen = values if values.size else _as_picture(path)
+        return Sample(ref.key, image, seen, None, fmt, str(error), container)
     if mask is not None:
         depth_m = readers.read_depth(path, fmt, ref.frame, mask)
-    return Sample(ref.key, image, values, depth_m, fmt)
+    return Sample(ref.key, image, values, depth_m, fmt, container=container)
 
 
 def _as_picture(path: Path) -> NDArray[np.generic]:

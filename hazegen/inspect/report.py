@@ -31,7 +31,7 @@ def report_lines(report: Report) -> list[str]:
     for number, guess in enumerate(report.guesses[:GUESSES], 1):
         same = f" (same rule: {', '.join(guess.same)})" if guess.same else ""
         lines.append(f"  {number}. {guess.name}{same}, {guess.score:+.1f} points: {'; '.join(guess.reasons)}")
-    lines += ["", _row("file", "type", "size", "raw: least, median, most", "metres", "holes", "sky", "levels")]
+    lines += ["", _row("file", "type", "size", "image", "raw: least, median, most", "metres", "holes", "sky", "levels")]
     lines += [_file_row(file) for file in report.files]
     lines += ["", "findings" if report.findings else "nothing was found wrong"]
     lines += [f"  {found.severity:<11}{found.code:<13}{found.reason}" for found in report.findings]
@@ -52,15 +52,25 @@ def _count(number: int, what: str) -> str:
 
 
 def _row(*cells: str) -> str:
-    widths = (28, 9, 12, 26, 26, 8, 8, 0)
+    widths = (28, 14, 12, 12, 26, 26, 8, 8, 0)
     return "  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _file_row(file: Measured) -> str:
     size = "x".join(str(side) for side in file.shape) or "-"
+    photo = "same" if file.shape[:2] == file.image_shape else "x".join(str(side) for side in file.image_shape)
     metres = _three(file.metres) if not file.problem else "refused"
     shares = _share(file.holes), _share(file.sky)
-    return _row(_short(file.key), file.dtype, size, _three(file.raw), metres, *shares, str(file.distinct))
+    return _row(
+        _short(file.key),
+        f"{file.container} {file.dtype}",
+        size,
+        photo,
+        _three(file.raw),
+        metres,
+        *shares,
+        str(file.distinct),
+    )
 
 
 def _short(key: str, most: int = 26) -> str:
