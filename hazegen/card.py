@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from hazegen import croissant, shards
+from hazegen import croissant, stores
 from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, check_shards, digest, load
 from hazegen.preview import preview
 
@@ -42,8 +42,8 @@ def write_card(folder: Path) -> None:
     picture.replace(folder / PREVIEW)
     beside = {name: (folder / name).read_bytes() for name in (MANIFEST, INPUTS)}
     metadata = croissant.croissant(known, name_of(known), beside)
-    shards.write_text(folder / croissant.CROISSANT, [json.dumps(metadata, indent=1), "\n"])
-    shards.write_text(folder / README, [_markdown(known)])
+    stores.write_text(folder / croissant.CROISSANT, [json.dumps(metadata, indent=1), "\n"])
+    stores.write_text(folder / README, [_markdown(known)])
 
 
 def rewrite(folder: Path, given: Mapping[str, str]) -> tuple[Manifest, tuple[str, ...]]:
@@ -59,7 +59,7 @@ def rewrite(folder: Path, given: Mapping[str, str]) -> tuple[Manifest, tuple[str
         # A run that is killed from here on leaves no card, and the next one sees that.
         (folder / README).unlink(missing_ok=True)
         known = dataclasses.replace(known, about=about)
-        shards.write_text(folder / MANIFEST, [known.to_json()])
+        stores.write_text(folder / MANIFEST, [known.to_json()])
     write_card(folder)
     return known, changed
 

@@ -68,11 +68,11 @@ def check_depth(
     Raises:
         RefusedError: The maps cannot be what they are said to be, and the options do not trust them.
     """
-    reading = tasks[0].reading
+    reading = tasks[0].settings.reading
     if reading.flat_m is not None:
         return
     refs = itertools.islice((ref for task in tasks for ref in task.plan.scenes), most)
-    found = look.look(refs, reading, options.patterns()[1], finds_sky=tasks[0].recipe.sky_from_image)
+    found = look.look(refs, reading, options.patterns()[1], finds_sky=tasks[0].settings.recipe.sky_from_image)
     found = [finding for finding in found if finding.code not in REJECTED_ANYWAY]
     impossible = [finding for finding in found if finding.severity == "impossible"]
     if impossible and not options.trust_depth:

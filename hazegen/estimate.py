@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hazegen import build, depth_source, engine, planning, records, scenes
+from hazegen import depth_source, engine, planning, records, scenes, variants
 from hazegen.depth import estimation
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
@@ -88,14 +88,14 @@ def _estimate(options: MakeOptions, recipe: Recipe, plan: planning.Plan, failed:
             problems.append(failed[ref.image])
             continue
         try:
-            scene = scenes.load(ref, tasks[0].reading, recipe)
+            scene = scenes.load(ref, tasks[0].settings.reading, recipe)
         except RefusedError as error:
             problems.append(str(error))
             continue
-        made += [record for _, record in build.scene_records(scene, tasks[0])]
+        made += [record for _, record in variants.scene_records(scene, tasks[0].settings)]
     scale = by_split.total() / max(1, len(refs) - len(problems))
     seconds = (time.perf_counter() - began) * scale / (options.workers or engine.cores())
-    pairs = by_split.total() * tasks[0].variants
+    pairs = by_split.total() * tasks[0].settings.variants
     codes = dict(Counter(r.code for r in plan.rejected))
     counts = (plan.found, plan.others, codes, problems, dict(by_split), pairs, len(tasks))
     thickness = [records.decode(record)["mean_transmission"] for record in made]

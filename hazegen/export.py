@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from hazegen import engine, manifest, shards
+from hazegen import engine, manifest, stores
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.export_files import COLUMNS, WORK, Part, Piece, write_part
 from hazegen.manifest import SPLITS, Manifest
@@ -104,8 +104,8 @@ def export(folder: Path, out: Path, options: ExportOptions) -> Exported:
         for _ in engine.run(write_part, left, workers, bar.update):
             pass
     mark = header | _collect(parts, known)
-    shards.write_text(out / TABLE, _table(parts))
-    shards.write_text(out / MARK, [json.dumps(mark, indent=1, sort_keys=True) + "\n"])
+    stores.write_text(out / TABLE, _table(parts))
+    stores.write_text(out / MARK, [json.dumps(mark, indent=1, sort_keys=True) + "\n"])
     shutil.rmtree(out / WORK)
     return _summary(out, mark, parts, len(parts) - len(left), began, finished_before=False)
 
@@ -212,7 +212,7 @@ def _claim(out: Path, header: dict[str, Any]) -> bool:
             f"{f'a folder with {other.name!r} in it' if other else 'a file'}. Choose another --out."
         )
     (out / WORK).mkdir(parents=True, exist_ok=True)
-    shards.write_text(out / WORK / PLAN, [json.dumps(header, sort_keys=True)])
+    stores.write_text(out / WORK / PLAN, [json.dumps(header, sort_keys=True)])
     return False
 
 

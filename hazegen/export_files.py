@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hazegen import engine, images, records, shards
+from hazegen import engine, images, records, stores
 from hazegen.errors import VerifyError
 from hazegen.manifest import Shard
 
@@ -119,8 +119,8 @@ def write_part(part: Part, report: engine.Report) -> None:
     os.sync()
     table = io.StringIO(newline="")
     csv.DictWriter(table, COLUMNS, lineterminator="\n").writerows(written.rows)
-    shards.write_text(part.rows, [table.getvalue()])
-    shards.write_text(part.result, [json.dumps({"pairs": len(written.rows), "files": written.files})])
+    stores.write_text(part.rows, [table.getvalue()])
+    stores.write_text(part.result, [json.dumps({"pairs": len(written.rows), "files": written.files})])
 
 
 def _write_pictures(part: Part, written: _Written, report: engine.Report) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import build, config, geometry, images, preview, render, sampling
+from hazegen import config, geometry, images, preview, render, sampling, variants
 from hazegen.depth import readers
 from hazegen.depth.formats import from_camera_file
 from hazegen.recipe import Recipe
@@ -79,7 +79,7 @@ def under(sample: Sample, recipe: Recipe) -> tuple[NDArray[np.uint8], sampling.H
     scene = _as_scene(sample, recipe)
     if recipe.needs_camera:
         recipe = config.build(Recipe, recipe.as_dict() | ON_THE_GROUND)
-    (haze,) = build.draw_haze(scene, recipe, SEED, 1)
+    (haze,) = variants.draw_haze(scene, recipe, SEED, 1)
     return render.render(scene.clean, scene.distance_m, haze, recipe.color_space, scene.camera).hazy, haze
 
 

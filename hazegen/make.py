@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hazegen import card, depth_source, engine, shards
+from hazegen import card, depth_source, engine, shards, stores
 from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS, ShardTask, build_shard, input_row
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
@@ -73,18 +73,18 @@ def make(
         options, failed = depth_source.estimate_depth(options, recipe, model)
     planned = plan(options, recipe, failed)
     tasks, found = planned.tasks, planned.found
-    header = {"recipe": recipe.as_dict(), "found": found, **deciding(tasks[0]), "versions": versions()}
+    header = {"recipe": recipe.as_dict(), "found": found, **deciding(tasks[0].settings), "versions": versions()}
     if model is not None:
         header["reading"] |= {"model": depth_source.model_of(options)}
     if not shards.is_finished(options.out):
         depth_source.check_depth(tasks, options, tell)
     plans = [task.plan for task in tasks]
-    shards.write_plan(options.out, header, plans, lambda ref: fingerprint(ref, tasks[0].reading))
+    shards.write_plan(options.out, header, plans, lambda ref: fingerprint(ref, tasks[0].settings.reading))
     if shards.is_finished(options.out):
         return _finished_before(options.out, planned, given, began)
     (options.out / shards.WORK).mkdir(exist_ok=True)
     left = [task for task in tasks if not shards.is_done(options.out, task.plan)]
-    pairs = sum(len(task.plan.scenes) for task in left) * tasks[0].variants
+    pairs = sum(len(task.plan.scenes) for task in left) * tasks[0].settings.variants
     with tqdm(total=pairs, unit="pair", desc="making haze", disable=None) as bar:
         for _ in engine.run(build_shard, left, options.workers or engine.cores(), bar.update):
             pass
@@ -97,7 +97,7 @@ def make(
         )
     _write_inputs(options.out, rows)
     manifest = dataclasses.replace(manifest, about=stated)
-    shards.write_text(options.out / MANIFEST, [manifest.to_json()])
+    stores.write_text(options.out / MANIFEST, [manifest.to_json()])
     _remove_work(options.out, tasks)
     card.write_card(options.out)
     return _summary(manifest, rows, len(tasks) - len(left), planned.others, began)
@@ -143,7 +143,7 @@ def _write_inputs(out: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(table, (*INPUT_COLUMNS, *DEPTH_COLUMNS), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    shards.write_text(out / INPUTS, [table.getvalue()])
+    stores.write_text(out / INPUTS, [table.getvalue()])
 
 
 def _remove_work(out: Path, tasks: list[ShardTask]) -> None:

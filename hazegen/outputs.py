@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from hazegen import shards
+from hazegen import stores
 from hazegen.errors import UsageError
 
 
@@ -44,4 +44,4 @@ def _why_not(path: Path) -> str:
 def write(path: Path, text: str) -> None:
     """Writes a text, and the folders above it that are missing, all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    shards.write_text(path, [text])
+    stores.write_text(path, [text])

@@ -24,6 +24,7 @@ from hazegen.make_options import MakeOptions
 from hazegen.pairing import Rejected, SceneRef
 from hazegen.reading import Reading
 from hazegen.recipe import Recipe
+from hazegen.variants import Settings
 
 # Of a larger file so many bytes are read at three places, to tell it from another of its name and size: 0.15 ms
 # where all of 2 MB takes 1.2 ms (one core, files in the page cache).
@@ -76,8 +77,8 @@ def plan(options: MakeOptions, recipe: Recipe, failed: Mapping[str, str] | None 
     scene_mb = BYTES_PER_PIXEL[options.codec] * pixels * variants / 1e6
     per_shard = max(1, round(options.shard_mb / scene_mb))
     plans = shards.plan_shards(used, split_of, per_shard)
-    settings = (reading, recipe, variants, options.seed, options.codec, options.quality, options.maps)
-    return Plan([ShardTask(p, options.out, *settings) for p in plans], rejected + left_out, total, others)
+    settings = Settings(reading, recipe, variants, options.seed, options.codec, options.quality, options.maps)
+    return Plan([ShardTask(p, options.out, settings) for p in plans], rejected + left_out, total, others)
 
 
 def find_inputs(
@@ -196,15 +197,15 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(images.read_file(path)).hexdigest()
 
 
-def deciding(task: ShardTask) -> dict[str, Any]:
+def deciding(settings: Settings) -> dict[str, Any]:
     """What decides the bytes beside inputs and recipe, without the machine's paths."""
     kept = ("convention", "fov_deg", "fit_depth", "sparse_scale", "flat_m", "depth_entries")
-    reading: dict[str, Any] = {name: getattr(task.reading, name) for name in kept}
-    reading["depth_format"] = {name: _as_json(value) for name, value in task.reading.depth_format.items()}
-    reading["camera_files"] = task.reading.camera is not None
-    reading["sparse_files"] = task.reading.sparse is not None
+    reading: dict[str, Any] = {name: getattr(settings.reading, name) for name in kept}
+    reading["depth_format"] = {name: _as_json(value) for name, value in settings.reading.depth_format.items()}
+    reading["camera_files"] = settings.reading.camera is not None
+    reading["sparse_files"] = settings.reading.sparse is not None
     names = ("variants", "seed", "codec", "quality", "maps")
-    return {"reading": reading, **{name: getattr(task, name) for name in names}}
+    return {"reading": reading, **{name: getattr(settings, name) for name in names}}
 
 
 def _as_json(value: Any) -> Any:

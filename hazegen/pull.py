@@ -17,7 +17,7 @@ from typing import Any
 import requests
 from tqdm import tqdm
 
-from hazegen import artifacts, card, manifest, shards, tracking
+from hazegen import artifacts, card, manifest, stores, tracking
 from hazegen.errors import RefusedError, StoreError, UsageError, VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest, Shard
 from hazegen.references import SCHEMES, fetch_reference, is_reference
@@ -185,7 +185,7 @@ def _claim(folder: Path, address: str, digest: str) -> None:
             f"{links[:5]}. Take them out, or choose another --out."
         )
     said = {"artifact": address, "digest": digest}
-    shards.write_text(folder / SOURCE, [json.dumps(said), "\n"])
+    stores.write_text(folder / SOURCE, [json.dumps(said), "\n"])
     if (folder / WORK).exists():
         shutil.rmtree(folder / WORK)
     (folder / WORK).mkdir()

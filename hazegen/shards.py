@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hazegen import stores
 from hazegen.errors import RefusedError
 from hazegen.manifest import MANIFEST, PLAN, Shard
 from hazegen.pairing import SceneRef
@@ -66,9 +67,10 @@ def write_plan(
     fresh = out / f"{PLAN}.tmp"
     with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(f"{line}\n" for line in _plan_lines(header, plans, fingerprint))
-        _flush(file.fileno(), file)
+        file.flush()
+        os.fsync(file.fileno())
     if not others:
-        _publish(fresh, out / PLAN)
+        stores.publish(fresh, out / PLAN)
         return
     same = filecmp.cmp(fresh, out / PLAN, shallow=False)
     difference = None if same else _difference(out / PLAN, fresh)
@@ -127,39 +129,13 @@ def _difference(old: Path, new: Path) -> str:
 def write_shard(path: Path, records: Iterable[bytes]) -> Shard:
     """Writes a TFRecord file under its final name only when all of it is on the disk."""
     digest, size, count = hashlib.sha256(), 0, 0
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with stores.whole_file(path) as file:
         for record in records:
             framed = frame(record)
             file.write(framed)
             digest.update(framed)
             size, count = size + len(framed), count + 1
-        _flush(file.fileno(), file)
-    _publish(temporary, path)
     return Shard(path.name, path.name.split("-")[0], size, count, digest.hexdigest())
-
-
-def write_text(path: Path, lines: Iterable[str]) -> None:
-    """Writes a text file under its final name only when all of it is on the disk."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.writelines(lines)
-        _flush(file.fileno(), file)
-    _publish(temporary, path)
-
-
-def _flush(number: int, file: Any) -> None:
-    file.flush()
-    os.fsync(number)
-
-
-def _publish(temporary: Path, final: Path) -> None:
-    temporary.replace(final)
-    folder = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def result_path(out: Path, name: str) -> Path:

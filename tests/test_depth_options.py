@@ -23,6 +23,7 @@ from hazegen.make_options import UNUSED, MakeOptions
 from hazegen.pairing import SceneRef
 from hazegen.reading import Reading
 from hazegen.recipe import Draw, Recipe
+from hazegen.variants import Settings
 
 PLANE = Recipe(path="plane", beta=Draw("values", (0.1,)))
 CLEAN = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -399,7 +400,7 @@ def test_file_of_many_frames_is_given_twice(tmp_path):
 
 def test_everything_in_a_reading_decides_bytes_or_is_a_place(reading):
     """Places are not kept: a dataset that moves to another machine can be gone on with there."""
-    task = planning.ShardTask(None, Path(), reading(), PLANE, 1, 0, "png", 95, False)
+    task = Settings(reading(), PLANE, 1, 0, "png", 95, False)
     kept = planning.deciding(task)["reading"]
     places = {"images", "depth", "camera", "sparse"}
     assert {field.name for field in dataclasses.fields(Reading)} - places <= set(kept)
@@ -424,7 +425,7 @@ def test_everything_in_a_reading_decides_bytes_or_is_a_place(reading):
 
 def test_what_decides_is_json_to_the_letter(reading):
     told = {"not_measured": (0.0, math.inf), "no_surface": -math.inf, "unit": 0.5, "values": "plane"}
-    task = planning.ShardTask(None, Path(), reading(depth_format=told), PLANE, 1, 0, "png", 95, False)
+    task = Settings(reading(depth_format=told), PLANE, 1, 0, "png", 95, False)
     kept = json.loads(json.dumps(planning.deciding(task), allow_nan=False))["reading"]["depth_format"]
     assert kept == {"not_measured": [0.0, "inf"], "no_surface": "-inf", "unit": 0.5, "values": "plane"}
 

@@ -332,7 +332,7 @@ def test_run_that_dies_between_a_map_and_its_note_leaves_no_wrong_note(folder, o
     estimate_folder(folder, ["a.png"], cache, options)
     (folder / "a.png").write_bytes(images.encode(photo(9), ".png"))
     with monkeypatch.context() as patch:
-        patch.setattr(estimation.shards, "write_text", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(estimation.stores, "write_text", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             estimate_folder(folder, ["a.png"], cache, options)
     (folder / "a.png").write_bytes(first)

@@ -388,14 +388,14 @@ def test_other_settings_give_other_bytes(photos, make_options, load_recipe, tmp_
 # SIGKILL in place of the n-th rename: the plan, then shard and result in turn, at last the table and the manifest.
 KILL = """
 import os, signal
-from hazegen import shards
-publish, calls = shards._publish, []
+from hazegen import stores
+publish, calls = stores.publish, []
 def killing(temporary, final):
     calls.append(final)
     if len(calls) == {n}:
         os.kill(os.getpid(), signal.SIGKILL)
     publish(temporary, final)
-shards._publish = killing
+stores.publish = killing
 """
 
 
@@ -437,9 +437,14 @@ def test_shards_built_in_any_order_and_by_other_workers_are_gone_on_with(
     recipe, options = load_recipe("aod-released"), make_options(photos, tmp_path / "out", workers=2, **SMALL_SHARDS)
     planned = planning.plan(options, recipe)
     tasks, found = planned.tasks, planned.found
-    header = {"recipe": recipe.as_dict(), "found": found, **planning.deciding(tasks[0]), "versions": make.versions()}
+    header = {
+        "recipe": recipe.as_dict(),
+        "found": found,
+        **planning.deciding(tasks[0].settings),
+        "versions": make.versions(),
+    }
     plans = [task.plan for task in tasks]
-    shards.write_plan(options.out, header, plans, lambda ref: planning.fingerprint(ref, tasks[0].reading))
+    shards.write_plan(options.out, header, plans, lambda ref: planning.fingerprint(ref, tasks[0].settings.reading))
     (options.out / shards.WORK).mkdir()
     make.build_shard(tasks[-1], lambda number: None)
     made = make.make(options, recipe)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazegen import records, shards
+from hazegen import records, shards, stores
 from hazegen.errors import RefusedError
 from hazegen.manifest import MANIFEST, PLAN
 from hazegen.pairing import SceneRef
@@ -76,9 +76,9 @@ def test_text_that_fails_half_way_leaves_the_old_file(tmp_path):
         raise OSError("disk full")
 
     path = tmp_path / MANIFEST
-    shards.write_text(path, ["old"])
+    stores.write_text(path, ["old"])
     with pytest.raises(OSError, match="disk full"):
-        shards.write_text(path, failing())
+        stores.write_text(path, failing())
     assert path.read_text() == "old"
 
 
@@ -91,7 +91,7 @@ def test_file_is_flushed_to_the_disk_before_it_gets_its_name(tmp_path, monkeypat
     if write == "shard":
         shards.write_shard(tmp_path / "train-00000-of-00001.tfrecord", [b"one"])
     elif write == "text":
-        shards.write_text(tmp_path / MANIFEST, ["one"])
+        stores.write_text(tmp_path / MANIFEST, ["one"])
     else:
         shards.write_plan(tmp_path / "out", HEADER, plans_of())
     assert events == ["fsync", "rename", "fsync"]  # the file, its name, the folder

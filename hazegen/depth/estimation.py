@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import images, shards
+from hazegen import images, stores
 from hazegen.depth import network, onnx_file
 from hazegen.depth.network import ModelOptions, Network
 from hazegen.errors import RefusedError, UsageError
@@ -133,7 +132,7 @@ def _claim(cache: Path, content: dict[str, Any]) -> None:
                 "else. Choose another folder."
             )
         cache.mkdir(parents=True, exist_ok=True)
-        shards.write_text(mark, [text])
+        stores.write_text(mark, [text])
         return
     try:
         before = dict(json.loads(mark.read_bytes()))
@@ -231,10 +230,6 @@ def _save(photo: _Photo, depth: NDArray[np.float32]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     of_photo = path.with_suffix(OF_PHOTO)
     of_photo.unlink(missing_ok=True)  # or an interruption would leave the new map with the name of the old photo
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with stores.whole_file(path) as file:
         np.save(file, depth.astype(np.float32, copy=False), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    shards.write_text(of_photo, [json.dumps(photo.identity) + "\n"])
+    stores.write_text(of_photo, [json.dumps(photo.identity) + "\n"])

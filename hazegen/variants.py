@@ -1,0 +1,78 @@
+"""The pairs of one scene: draws the haze of each variant, renders it and encodes the record."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hazegen import color, images, light, records, render, sampling
+from hazegen.reading import Reading
+from hazegen.recipe import Recipe
+from hazegen.scenes import Scene
+
+SUFFIX = {"jpeg": ".jpg", "png": ".png"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the pairs of every scene, beside the scene itself.
+
+    Attributes:
+        reading: How its files are read.
+        recipe: What haze is drawn.
+        variants: Hazy images of each scene.
+        seed: Of all haze.
+        codec, quality: How images are stored.
+        maps: Whether the transmission is stored too.
+    """
+
+    reading: Reading
+    recipe: Recipe
+    variants: int
+    seed: int
+    codec: images.Codec
+    quality: int
+    maps: bool
+
+
+def scene_records(scene: Scene, settings: Settings) -> Iterator[tuple[str, bytes]]:
+    """Key and record of each variant of one scene."""
+    recipe, suffix = settings.recipe, SUFFIX[settings.codec]
+    clean = images.encode(scene.clean, suffix, settings.quality)
+    for haze in draw_haze(scene, recipe, settings.seed, settings.variants):
+        rendered = render.render(scene.clean, scene.distance_m, haze, recipe.color_space, scene.camera)
+        values: dict[str, Any] = {
+            "key": f"{scene.key}#{haze.variant:04d}",
+            "scene": scene.key,
+            "variant": haze.variant,
+            "clean": clean,
+            "hazy": images.encode(rendered.hazy, suffix, settings.quality),
+            "height": scene.clean.shape[0],
+            "width": scene.clean.shape[1],
+            "beta": haze.beta,
+            "atmospheric_light": haze.atmospheric_light,
+            "visibility_m": haze.visibility_m,
+            "mean_transmission": float(rendered.transmission.mean(dtype=np.float64)),
+            "haze": json.dumps(sampling.as_json_fields(haze), sort_keys=True),
+        }
+        if settings.maps:
+            values["transmission"] = images.encode(_map(rendered.transmission), ".png")
+        yield values["key"], records.encode(values)
+
+
+def draw_haze(scene: Scene, recipe: Recipe, seed: int, variants: int) -> list[sampling.HazeParams]:
+    """The haze of each variant of one scene."""
+    unit_m = sampling.metres_per_unit(recipe, scene.largest_m)
+    estimated = None
+    if isinstance(recipe.atmospheric_light, str):
+        estimated = light.estimate(scene.clean, scene.distance_m, recipe.atmospheric_light, recipe.color_space)
+    return sampling.draw_variants(recipe, seed, scene.key, variants, unit_m, estimated)
+
+
+def _map(transmission: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Transmission in 16 bits: one channel, or three where the haze has colour."""
+    pixels = color.to_uint16(transmission)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
