@@ -20,7 +20,8 @@ PURE = {
 PURE |= {"hazegen.scattering", "hazegen.render", "hazegen.camera"}
 PURE |= {"hazegen.scenery", *(name for name in MODULES if name.startswith("hazegen.scenery"))}
 FAST = {"hazegen.render", "hazegen.camera"}  # these two alone may use cv2 and numba too
-PRINTERS = {name for name in MODULES if name.startswith("hazegen.cli")} | {"aodnet.cli", "hazegen.verbs"}
+PRINTERS = {name for name in MODULES if name.startswith("hazegen.cli")}
+PRINTERS |= {"aodnet.cli", "hazegen.verbs", "hazegen.progress"}
 ONLY_IN = {
     "wandb": {"hazegen.tracking", "hazegen.artifacts", "aodnet.callbacks"},
     "gradio": {"aodnet.demo"},

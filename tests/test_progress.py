@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from hazegen import progress
+from hazegen.progress import Progress
+
+
+def test_summary_counts_all_that_was_told():
+    with Progress(6, "off") as shown:
+        shown.pairs(4)
+        shown.pairs(-2)
+        shown.pairs(4)
+        shown.shard(2_000_000, 1)
+        shown.shard(1_000_000, 0)
+        told = shown.summary()
+    assert (told["pairs"], told["bytes"], told["rejected"]) == (6, 3_000_000, 1)
+    assert told["pairs_per_s"] > 0
+    assert told["mb_per_s"] > 0
+    assert 20 < told["peak_mb"] < 100_000
+    assert told["peak_worker_mb"] >= 0
+
+
+def test_peak_memory_is_in_megabytes():
+    before = progress._peak_mb(progress.resource.RUSAGE_SELF)
+    block = bytearray(300_000_000)
+    block[::4096] = b"x" * len(block[::4096])
+    assert progress._peak_mb(progress.resource.RUSAGE_SELF) >= max(before, 300.0)
+
+
+def test_json_lines_come_at_most_once_a_second_and_at_the_end(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress(100, "json") as shown:
+        for _ in range(10):
+            now[0] += 0.25
+            shown.pairs(5)
+        shown.shard(10_000_000, 2)
+        now[0] += 2.5
+        shown.pairs(50)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["pairs"] for line in lines] == [20, 40, 100]
+    assert lines[0] == {
+        "event": "progress",
+        "pairs": 20,
+        "of": 100,
+        "pairs_per_s": 20.0,
+        "mb_per_s": 0.0,
+        "rejected": 0,
+        "seconds_left": 4.0,
+    }
+    assert lines[-1] | {"mb_per_s": 2.0, "rejected": 2, "seconds_left": 0.0} == lines[-1]
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_nothing_is_shown_off_a_terminal(capsys, mode):
+    with Progress(2, mode) as shown:
+        shown.pairs(2)
+        shown.shard(10, 0)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bar_shows_rates_and_rejected(capsys):
+    with Progress(2, "bar") as shown:
+        shown.shard(10, 3)
+        shown.pairs(2)
+    err = capsys.readouterr().err
+    assert "making haze" in err
+    assert "3 rejected" in err
