@@ -17,6 +17,7 @@ from aodnet.config import FitConfig, FitPaths
 from aodnet.pairs import Pair, sample_pairs
 from aodnet.predict import Restore, restore_picture, restorer
 from aodnet.run_folder import HISTORY, Logs, read_history
+from aodnet.streaming import open_stream
 from aodnet.tracking import ModelLogging, TrackingOptions
 from hazegen import artifacts
 from hazegen import tracking as sessions
@@ -82,7 +83,8 @@ class WandbRun(keras.callbacks.Callback):
         where = session.run.url if session.online else sessions.shown(session.folder)
         self.say(f"W&B {'online' if session.online else 'offline'} ({self.choice.reason}): {where}")
         tracking.write_run(self.paths.out, session)
-        pairs = sample_pairs(self.paths.data, "validation", self.what.wandb_pictures)
+        stream = open_stream(self.paths.data, self.paths)
+        pairs = sample_pairs(self.paths.data, "validation", self.what.wandb_pictures, stream)
         best = _best_before(self.paths.out)
         self.inner = [
             Summary(session.run, best),

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from hazegen import config
+from hazegen import config, stores
 from hazegen.errors import RefusedError, UsageError
 from hazegen.tracking import choose_mode
 from hazegen.verbs import Verb, new_parser, run_verb
@@ -44,6 +44,7 @@ def _load_tensorflow() -> None:
 def _fit(argv: list[str]) -> int:
     from aodnet import tracking
     from aodnet.config import FitConfig, FitPaths
+    from aodnet.streaming import CacheOptions
     from aodnet.tracking import ModelLogging, TrackingOptions
 
     parser = new_parser(
@@ -51,10 +52,12 @@ def _fit(argv: list[str]) -> int:
         "Trains AOD-Net on a dataset; on a GPU where there is one.",
         "  aodnet fit --data dataset\n"
         "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2'\n"
+        "  aodnet fit --data s3://bucket/dataset --out runs/third --cache /scratch/shards --cache-gb 100\n"
         "  aodnet fit --data wandb:team/haze/rooms:latest --out runs/second --wandb online\n"
         "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2' --resume",
     )
     config.add_options(parser, FitPaths, "run")
+    config.add_options(parser, CacheOptions, "datasets in a store")
     parser.add_argument("--config", default="default", help="config file or name [default: default]")
     config.add_options(parser, FitConfig, "settings (each stands above the config file)", from_file=True)
     config.add_options(parser, TrackingOptions, "Weights & Biases")
@@ -90,6 +93,7 @@ def _fit(argv: list[str]) -> int:
 def _evaluate(argv: list[str]) -> int:
     from aodnet import tracking
     from aodnet.pairs import Source
+    from aodnet.streaming import CacheOptions
     from aodnet.tracking import TrackingOptions
 
     parser = new_parser(
@@ -99,11 +103,13 @@ def _evaluate(argv: list[str]) -> int:
         "  aodnet evaluate --model ours.weights.h5 theirs.weights.h5 --hazy hazy --clean gt --align crop",
     )
     parser.add_argument("--model", type=Path, nargs="+", required=True, help=".weights.h5 files")
-    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="[default: runs/evaluation]")
+    parser.add_argument("--out", default="runs/evaluation", help="[default: runs/evaluation]")
     config.add_options(parser, Source, "pairs")
+    config.add_options(parser, CacheOptions, "datasets in a store")
     config.add_options(parser, TrackingOptions, "Weights & Biases")
     given = parser.parse_args(argv)
     source = config.build(Source, config.given(given, Source))
+    given.out = stores.on_disk(stores.place(given.out), "--out")
     options = config.build(TrackingOptions, config.given(given, TrackingOptions))
     choice = choose_mode(options.wandb or ("auto" if config.given(given, TrackingOptions) else "off"))
     if source.data is not None:
@@ -150,8 +156,9 @@ def _predict(argv: list[str]) -> int:
     )
     parser.add_argument("inputs", type=Path, nargs="+", metavar="IN", help="pictures, or folders of pictures")
     parser.add_argument("--model", type=Path, required=True, help=".weights.h5 file")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the restored pictures")
+    parser.add_argument("--out", required=True, help="folder for the restored pictures")
     given = parser.parse_args(argv)
+    given.out = stores.on_disk(stores.place(given.out), "--out")
     _load_tensorflow()
     from aodnet import weights
     from aodnet.predict import predict

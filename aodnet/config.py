@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from aodnet.streaming import CacheOptions
+from hazegen import stores
 from hazegen.errors import UsageError
 
 
@@ -64,12 +66,12 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
-class FitPaths:
+class FitPaths(CacheOptions):
     """Where a training run reads and writes.
 
     Attributes:
-        data: Folder of a dataset that hazegen make has finished, or wandb:entity/project/name:alias, which is
-            pulled into artifacts/ENTITY/PROJECT/NAME-VERSION.
+        data: Folder of a dataset that hazegen make has finished, also in a store as s3://bucket/dataset, or
+            wandb:entity/project/name:alias, which is pulled into artifacts/ENTITY/PROJECT/NAME-VERSION.
         out: Run folder [default: runs/aodnet].
         resume: Go on with the run in the run folder, exactly where its newest checkpoint is.
     """
@@ -77,3 +79,7 @@ class FitPaths:
     data: Path
     out: Path = Path("runs/aodnet")
     resume: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        stores.on_disk(self.out, "--out")

@@ -4,15 +4,22 @@ A batch is (hazy, clean), float32 in [0, 1], (batch, height, width, 3).
 """
 
 import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
+from aodnet.streaming import CacheOptions, Hold, Stream, open_stream
 from hazegen import records
 from hazegen.errors import UsageError
 from hazegen.manifest import Manifest, Shard
 
-_SHARDS_AT_ONCE = 8
+# Shards that a training epoch mixes.
+AT_ONCE = 8
 _READ_BYTES = 1 << 20
 _TF_TYPES = {"text": tf.string, "bytes": tf.string, "float": tf.float32, "int": tf.int64}
 
@@ -54,6 +61,7 @@ def training_batches(
     skip: int = 0,
     shuffle_mb: float = 256.0,
     split: str = "train",
+    stream: Stream | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, cropped, flipped and turned batches of one split, each record once, the last batch included.
 
@@ -64,6 +72,8 @@ def training_batches(
             gone through, for `model.fit`.
         skip: Batches of the epoch that are done already.
         shuffle_mb: Memory for the shuffle buffer, which holds encoded records.
+        stream: How shards of a store are read [default: through a cache in its default place]. The batches are
+            those of a copy on a disk, to the bit.
     """
     check_crop(manifest, crop)
     shards = manifest.shards_of(split)
@@ -73,8 +83,9 @@ def training_batches(
     order = sorted(shards, key=lambda shard: records.hash_order(f"{key} {shard.name}"))
     mean_bytes = sum(shard.bytes for shard in shards) / count
     buffer = max(1, min(count, int(shuffle_mb * 1e6 / mean_bytes)))
+    stream = stream or open_stream(folder, CacheOptions())
     # Shards in random order, several at once, then a buffer: each record may meet every other.
-    dataset = _stream([folder / shard.name for shard in order])
+    dataset = _mixed([folder / shard.name for shard in order]) if stream is None else _streamed(stream, order, AT_ONCE)
     # Encoded bytes are shuffled: 1,000 decoded pairs of 640 x 480 would take 7.4 GB.
     dataset = dataset.shuffle(buffer, seed=key, reshuffle_each_iteration=again)
     draws = tf.data.Dataset.random(seed=key, rerandomize_each_iteration=again)
@@ -90,7 +101,13 @@ def training_batches(
 
 
 def validation_batches(
-    folder: Path, manifest: Manifest, *, split: str = "validation", crop: int | None = None, batch: int = 1
+    folder: Path,
+    manifest: Manifest,
+    *,
+    split: str = "validation",
+    crop: int | None = None,
+    batch: int = 1,
+    stream: Stream | None = None,
 ) -> tf.data.Dataset:
     """All records of a split in the order of its shards: whole frames, or centre crops; never augmented.
 
@@ -99,7 +116,8 @@ def validation_batches(
     if crop is not None:
         check_crop(manifest, crop)
     shards = manifest.shards_of(split)
-    dataset = tf.data.TFRecordDataset([str(folder / shard.name) for shard in shards], buffer_size=_READ_BYTES)
+    stream = stream or open_stream(folder, CacheOptions())
+    dataset = _read([str(folder / shard.name) for shard in shards]) if stream is None else _streamed(stream, shards, 1)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(sum(shard.records for shard in shards)))
     dataset = dataset.map(
         lambda record: _plain(record, manifest.codec, crop), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
@@ -107,30 +125,65 @@ def validation_batches(
     return dataset.batch(batch).prefetch(tf.data.AUTOTUNE)
 
 
-def find_damage(folder: Path, shards: list[Shard]) -> None:
-    """Reads all records of `shards` to name the damaged one, after TensorFlow has said that there is one.
-
-    Raises:
-        VerifyError: Names shard and record.
-    """
-    for shard in shards:
-        for _ in records.read_shard(folder / shard.name):
-            pass
-
-
 def _seed(seed: int, epoch: int) -> int:
     digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 2
 
 
-def _stream(paths: list[Path]) -> tf.data.Dataset:
-    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
-    return files.interleave(
-        lambda path: tf.data.TFRecordDataset(path, buffer_size=_READ_BYTES),
-        cycle_length=min(_SHARDS_AT_ONCE, len(paths)),
+def _read(paths: Any) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(paths, buffer_size=_READ_BYTES)
+
+
+def _mixed(paths: list[Path]) -> tf.data.Dataset:
+    """Records of files on a disk, AT_ONCE of them in turn."""
+    return tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).interleave(
+        _read,
+        cycle_length=min(AT_ONCE, len(paths)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
+
+
+def _streamed(stream: Stream, shards: Sequence[Shard], at_once: int) -> tf.data.Dataset:
+    """Records of shards in a store, `at_once` of them in turn, in the order of `_mixed`.
+
+    A pass over the shards, and in it each shard, is held as long as its iterator lives, read to its end or not.
+    """
+    passes: dict[int, Hold] = {}
+    numbers = itertools.count()
+
+    @contextmanager
+    def begin() -> Iterator[int]:
+        with stream.reading(shards, at_once) as hold:
+            number = next(numbers)
+            passes[number] = hold
+            try:
+                yield number
+            finally:
+                del passes[number]
+
+    @contextmanager
+    def open_shard(of_pass: int, number: int) -> Iterator[bytes]:
+        with passes[int(of_pass)](int(number)) as path:
+            yield os.fsencode(path)
+
+    # Not in parallel: files are opened in turn, each when its first record is due, so that as few are held as can be.
+    return _held(begin, tf.int64).flat_map(
+        lambda of_pass: tf.data.Dataset.range(len(shards)).interleave(
+            lambda number: _held(open_shard, tf.string, of_pass, number).flat_map(_read),
+            cycle_length=min(at_once, len(shards)),
+        )
+    )
+
+
+def _held(block: Callable[..., AbstractContextManager[Any]], kind: tf.DType, *arguments: tf.Tensor) -> tf.data.Dataset:
+    """The one value of a `with` block, which is left when the dataset has been gone through or its iterator ends."""
+
+    def values(*given: Any) -> Iterator[Any]:
+        with block(*given) as value:
+            yield value
+
+    return tf.data.Dataset.from_generator(values, output_signature=tf.TensorSpec([], kind), args=arguments)
 
 
 def _augmented(record: tf.Tensor, seed: tf.Tensor, codec: str, crop: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -18,9 +18,10 @@ import tensorflow as tf
 import yaml
 from tqdm import tqdm
 
-from aodnet import checkpoint, data, losses, metrics, run_folder, weights
+from aodnet import checkpoint, data, losses, metrics, run_folder, shards, streaming, weights
 from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig, FitPaths
+from aodnet.streaming import Stream
 from aodnet.trainer import Trainer, choose_strategy
 from hazegen import manifest as manifests
 from hazegen.errors import RefusedError, UsageError
@@ -50,12 +51,13 @@ class Fitted:
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same through a run: where, how, on what, and its steps in an epoch."""
+    """What stays the same through a run: where, how, on what, its steps in an epoch, and how a store is read."""
 
     paths: FitPaths
     config: FitConfig
     dataset: Manifest
     steps: int
+    stream: Stream | None
     say: Callable[[str], object]
 
     @property
@@ -83,17 +85,20 @@ def fit(
     Raises:
         UsageError, RefusedError, VerifyError: Settings, data or run folder cannot be used, or the run
             has come to NaN; what is written stays.
+        StoreError: The store of the dataset failed.
     """
     began = time.monotonic()
     dataset = manifests.load(paths.data)
-    manifests.check_shards(paths.data, dataset.shards)
+    stream = streaming.open_stream(paths.data, paths)
+    shards.check_shards(paths.data, dataset.shards, stream)
     saved, damaged = _find_start(paths)
     _check_sizes(config, dataset)
+    _check_cache(stream, dataset)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy, device = choose_strategy()
-    run = _Run(paths, config, dataset, -(-dataset.records_of("train") // config.batch), say)
+    run = _Run(paths, config, dataset, -(-dataset.records_of("train") // config.batch), stream, say)
     say(f"training on {device}: {config.epochs} epochs of {run.steps} steps.")
     trainer = Trainer(config, config.epochs * run.steps, strategy, jit=bool(tf.config.list_physical_devices("GPU")))
     if damaged:
@@ -113,8 +118,11 @@ def fit(
     try:
         folder.examples = _examples(run)
         _run_epochs(trainer, run, saved, callbacks)
-    except tf.errors.DataLossError:
-        data.find_damage(paths.data, [*dataset.shards_of("train"), *dataset.shards_of("validation")])
+    except tf.errors.OpError as error:
+        if stream is not None and stream.failure is not None:
+            raise stream.failure from None
+        if isinstance(error, tf.errors.DataLossError):
+            shards.name_damage(paths.data, [*dataset.shards_of("train"), *dataset.shards_of("validation")], stream)
         raise
     best = max(folder.rows, key=lambda row: row["val_psnr_rgb"], default={})
     return Fitted(paths.out, device, len(folder.rows), best, time.monotonic() - began)
@@ -123,7 +131,7 @@ def fit(
 def _run_epochs(trainer: Trainer, run: _Run, start: Checkpoint, callbacks: keras.callbacks.CallbackList) -> None:
     """The loop: steps, validation, callbacks, checkpoint; from where `start` says."""
     config, step = run.config, start.step
-    validation = data.validation_batches(run.paths.data, run.dataset, crop=config.validation_crop)
+    validation = data.validation_batches(run.paths.data, run.dataset, crop=config.validation_crop, stream=run.stream)
     callbacks.on_train_begin()
     for epoch in range(start.epoch, config.epochs):
         callbacks.on_epoch_begin(epoch)
@@ -156,6 +164,7 @@ def _run_steps(trainer: Trainer, run: _Run, epoch: int, done: int, callbacks: ke
         epoch=epoch,
         skip=done,
         shuffle_mb=config.shuffle_mb,
+        stream=run.stream,
     )
     title = f"epoch {epoch + 1}/{config.epochs}"
     with tqdm(total=run.steps, initial=done, desc=title, unit="step", disable=None) as bar:
@@ -214,7 +223,7 @@ def _state(trainer: Trainer, run: _Run, epoch: int, step: int) -> Checkpoint:
 
 def _examples(run: _Run) -> list[tuple[Any, Any]]:
     """A few validation pairs, spread over the split, the same in every epoch."""
-    batches = data.validation_batches(run.paths.data, run.dataset, crop=run.config.validation_crop)
+    batches = data.validation_batches(run.paths.data, run.dataset, crop=run.config.validation_crop, stream=run.stream)
     stride = max(1, run.dataset.records_of("validation") // EXAMPLES)
     return list(batches.shard(stride, 0).take(EXAMPLES))
 
@@ -241,6 +250,13 @@ def _check_sizes(config: FitConfig, dataset: Manifest) -> None:
             f"The pictures are too small for SSIM. Expected at least {metrics.WINDOW} x {metrics.WINDOW} pixels, "
             f"received {least}. Enlarge --crop or --validation-crop, or use larger images."
         )
+
+
+def _check_cache(stream: Stream | None, dataset: Manifest) -> None:
+    """Refuses a cache without room for the shards that are read at once; passes of validation and training may meet."""
+    if stream is not None:
+        train, validation = dataset.shards_of("train"), dataset.shards_of("validation")
+        stream.cache.check_room(stream.cache.need(train, data.AT_ONCE) + stream.cache.need(validation, 1))
 
 
 def _check_finite(trainer: Trainer, run: _Run, epoch: int, step: int) -> None:

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aodnet.shards import check_shards, read_records
+from aodnet.streaming import CacheOptions, Stream, open_stream
 from hazegen import images, manifest, records
 from hazegen.errors import RefusedError, UsageError
 from hazegen.pairing import IMAGE_SUFFIXES
@@ -25,11 +27,12 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(CacheOptions):
     """Where the pairs of an evaluation come from.
 
     Attributes:
-        data: Folder of a dataset made by hazegen, or wandb:entity/project/name:alias.
+        data: Folder of a dataset made by hazegen, also in a store as s3://bucket/dataset, or
+            wandb:entity/project/name:alias.
         split: Split of that dataset.
         hazy: In place of data: folder of hazy images.
         clean: Folder of clean images; 'NAME_1.png' belongs to 'NAME.png'.
@@ -45,6 +48,7 @@ class Source:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         folders = self.hazy is not None and self.clean is not None
         if (self.data is not None) == folders or (self.hazy is None) != (self.clean is None):
             raise UsageError(
@@ -55,6 +59,11 @@ class Source:
             raise UsageError(
                 "--align belongs to two folders. Expected it beside --hazy and --clean, received it beside --data, "
                 "whose pairs are of equal size. Leave it out."
+            )
+        if self.data is None and (self.cache is not None or self.cache_gb is not None):
+            raise UsageError(
+                "--cache and --cache-gb belong to a dataset in a store. Expected them beside --data, received them "
+                "beside --hazy and --clean. Leave them out."
             )
         if self.align not in ("refuse", "crop") or (self.limit is not None and self.limit < 1):
             raise UsageError(
@@ -74,30 +83,27 @@ def count_pairs(source: Source) -> int:
 
 def read_pairs(source: Source) -> Iterator[Pair]:
     """The pairs, one at a time, always in the same order."""
-    pairs = _from_dataset(source.data, source.split) if source.data is not None else _from_folders(source)
-    for number, pair in enumerate(pairs):
-        if number == source.limit:
-            return
-        yield pair
+    if source.data is not None:
+        found = _records_of(source.data, source.split, open_stream(source.data, source))
+        pairs: Iterator[Pair] = map(_decode, found)
+    else:
+        pairs = _from_folders(source)
+    yield from itertools.islice(pairs, source.limit)
 
 
-def sample_pairs(folder: Path, split: str, count: int) -> list[Pair]:
+def sample_pairs(folder: Path, split: str, count: int, stream: Stream | None = None) -> list[Pair]:
     """At most `count` pairs, spread evenly over a split of the dataset in `folder`, always the same ones."""
+    stream = stream or open_stream(folder, CacheOptions())
     total = sum(shard.records for shard in manifest.load(folder).shards_of(split))
     stride = max(1, total // count) if count else total
-    spread = itertools.islice(_records_of(folder, split), 0, stride * count, stride)
+    spread = itertools.islice(_records_of(folder, split, stream), 0, stride * count, stride)
     return [_decode(record) for record in spread]
 
 
-def _from_dataset(folder: Path, split: str) -> Iterator[Pair]:
-    return map(_decode, _records_of(folder, split))
-
-
-def _records_of(folder: Path, split: str) -> Iterator[bytes]:
+def _records_of(folder: Path, split: str, stream: Stream | None) -> Iterator[bytes]:
     shards = manifest.load(folder).shards_of(split)
-    manifest.check_shards(folder, shards)
-    for shard in shards:
-        yield from records.read_shard(folder / shard.name)
+    check_shards(folder, shards, stream)
+    return read_records(folder, shards, stream)
 
 
 def _decode(record: bytes) -> Pair:

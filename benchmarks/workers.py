@@ -1,27 +1,33 @@
 """Threads or processes for hazegen's workers: pairs a second of both, in turn, in one run.
 
-Makes procedural photos in a temporary folder (or takes yours), plans a dataset of them, and builds all
-of its shards with each kind of pool, several times, in turn. Prints a table and writes JSON.
+Makes procedural photos in a temporary folder (or takes yours), plans a dataset of them, and builds all of its shards
+in one process, by threads (hazegen.engine) and by processes (hazegen.pool), several times, in turn; then the same
+for reading and checking each picture, as hazegen verify does. Prints tables and writes JSON.
 
     python benchmarks/workers.py --scenes 64 --variants 10 --workers 2 --repeats 3 --out workers.json
     python benchmarks/workers.py --scenes 100 --images PHOTOS --depth DEPTH --depth-scale METRES_PER_UNIT
+    python benchmarks/workers.py --scenes 8 --variants 2 --repeats 1    # the short form
 """
 
 import argparse
+import dataclasses
 import json
-import multiprocessing
 import platform
+import resource
 import shutil
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from hazegen import build, config, engine, make_options, planning, shards
+from hazegen import build, config, engine, make, make_options, planning, pool, shards, verify
 from hazegen.recipe import Recipe
 from hazegen.samples import make_samples
+
+Measured = dict[str, dict[str, list[float]]]
 
 
 def main() -> None:
@@ -36,27 +42,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("workers.json"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tasks = plan(Path(folder), given)
-        pairs = sum(len(task.plan.scenes) for task in tasks) * given.variants
-        ways = {"1 process": one, f"{given.workers} threads": threads, f"{given.workers} processes": processes}
-        rates: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(given.repeats):
-            for name, way in ways.items():
-                shutil.rmtree(tasks[0].out, ignore_errors=True)
-                (tasks[0].out / shards.WORK).mkdir(parents=True)
-                began = time.perf_counter()
-                way(tasks, given.workers)
-                rates[name].append(pairs / (time.perf_counter() - began))
-    report(rates, pairs, given)
+        options = options_of(Path(folder), given)
+        recipe = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
+        known = make.make(options, recipe).manifest  # what verify reads; and it compiles the kernel
+        assert known is not None
+        pairs = sum(shard.records for shard in known.shards)
+        start = statistics.median(seconds_to_start(options, recipe) for _ in range(given.repeats))
+        built = in_turn(given, pairs, lambda run: build_all(options, recipe, run))
+        looked = in_turn(given, pairs, lambda run: verify_all(options.out, known, run))
+    report({"build": built, "verify": looked}, pairs, start, given)
 
 
-def plan(folder: Path, given: argparse.Namespace) -> list[build.ShardTask]:
-    """Eight shards or so under the recipe aod-released."""
+def options_of(folder: Path, given: argparse.Namespace) -> make_options.MakeOptions:
+    """A dataset of eight shards or so under the recipe aod-released."""
     made = folder / "scenes"
     if given.images is None:
         make_samples(made, given.scenes, 0)
-    recipe = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
-    options = make_options.MakeOptions(
+    return make_options.MakeOptions(
         images=given.images or made / "images",
         depth=given.depth or made / "depth",
         out=folder / "out",
@@ -66,37 +68,86 @@ def plan(folder: Path, given: argparse.Namespace) -> list[build.ShardTask]:
         splits="train=1",
         shard_mb=given.scenes * given.variants * 0.25 / 8,
         limit=given.scenes,
+        workers=given.workers,
+        progress="off",
     )
-    return planning.plan(options, recipe).tasks
 
 
-def one(tasks: list[build.ShardTask], workers: int) -> None:  # noqa: ARG001
-    for task in tasks:
-        build.build_shard(task, ignore)
+Run = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 
 
-def threads(tasks: list[build.ShardTask], workers: int) -> None:
-    for _ in engine.run(build.build_shard, tasks, workers, ignore):
-        pass
-
-
-def processes(tasks: list[build.ShardTask], workers: int) -> None:
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(build.build_shard, tasks, [ignore] * len(tasks)))
+def ways(workers: int) -> dict[str, Run]:
+    """How tasks are run: each takes a function and the tasks."""
+    return {
+        "this process": lambda function, tasks: (function(task, ignore) for task in tasks),
+        f"{workers} threads": lambda function, tasks: engine.run(function, tasks, workers, ignore),
+        f"{workers} processes": lambda function, tasks: pool.run(function, tasks, workers, ignore),
+    }
 
 
 def ignore(count: int) -> None:
     """Progress that nobody looks at."""
 
 
-def report(rates: dict[str, list[float]], pairs: int, given: argparse.Namespace) -> None:
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    base = next(iter(medians.values()))
-    print(f"{pairs} pairs of 640 x 480, JPEG 95 4:4:4, median of {given.repeats}, start of the pool included")
-    for name, rate in medians.items():
-        print(f"{name:<14}{rate:8.1f} pairs/s  {rate / base:5.2f} x")
+def in_turn(given: argparse.Namespace, pairs: int, do: Callable[[Run], None]) -> Measured:
+    """Pairs a second and milliseconds of processor time a pair of each way, several times, in turn."""
+    measured: Measured = {name: {"pairs_per_s": [], "cpu_ms_a_pair": []} for name in ways(given.workers)}
+    for _ in range(given.repeats):
+        for name, way in ways(given.workers).items():
+            began, before = time.perf_counter(), cpu_seconds()
+            do(way)
+            measured[name]["pairs_per_s"].append(pairs / (time.perf_counter() - began))
+            measured[name]["cpu_ms_a_pair"].append(1000 * (cpu_seconds() - before) / pairs)
+    return measured
+
+
+def cpu_seconds() -> float:
+    """Of this process, its threads, and the processes that it had."""
+    used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def build_all(options: make_options.MakeOptions, recipe: Recipe, run: Run) -> None:
+    for _ in run(build.build_shard, tasks_of(options, recipe)):
+        pass
+
+
+def tasks_of(options: make_options.MakeOptions, recipe: Recipe) -> list[build.ShardTask]:
+    """The tasks of all shards, and an empty folder for them."""
+    out = options.out.with_name("again")
+    shutil.rmtree(out, ignore_errors=True)
+    (out / shards.WORK).mkdir(parents=True)
+    planned = planning.plan(options, recipe)
+    return [build.ShardTask(plan, out, planned.settings) for plan in planned.shards]
+
+
+def verify_all(folder: Path, known: Any, run: Run) -> None:
+    tasks = [verify._Task(folder, shard, known.codec, False) for shard in known.shards]
+    assert not any(found.problem for found in run(verify._verify_shard, tasks))
+
+
+def seconds_to_start(options: make_options.MakeOptions, recipe: Recipe) -> float:
+    """How much longer a fresh process takes for one pair than this one: its imports, and the kernel from its cache."""
+    task = tasks_of(dataclasses.replace(options, limit=1, variants=1), recipe)[0]
+    seconds = []
+    for way in ways(1).values():
+        began = time.perf_counter()
+        assert len(list(way(build.build_shard, [task]))) == 1
+        seconds.append(time.perf_counter() - began)
+    return seconds[-1] - seconds[0]
+
+
+def report(jobs: dict[str, Measured], pairs: int, start: float, given: argparse.Namespace) -> None:
+    print(f"{pairs} pairs, median of {given.repeats}, start of the pool included; a process starts in {start:.2f} s")
+    median = {
+        job: {way: {what: statistics.median(values) for what, values in of.items()} for way, of in ways.items()}
+        for job, ways in jobs.items()
+    }
+    for job, of in median.items():
+        for way, value in of.items():
+            print(f"{job:<8}{way:<14}{value['pairs_per_s']:9.1f} pairs/s {value['cpu_ms_a_pair']:8.2f} ms CPU a pair")
     content = {"date": str(date.today()), "machine": platform.machine(), "cores": engine.cores(), "pairs": pairs}
-    content |= {"pairs_per_s": rates, "median": medians}
+    content |= {"start_s": start, "measured": jobs, "median": median}
     given.out.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -29,6 +29,12 @@ def take(view: Image, haze: HazeParams) -> Image:
     return picture
 
 
+def is_perfect(haze: HazeParams) -> bool:
+    """Whether `take` changes nothing."""
+    effects = haze.blur_px or haze.shot_noise or haze.read_noise or haze.gamma != 1.0
+    return not effects and haze.jpeg_quality is None
+
+
 def _expose(view: Image, haze: HazeParams) -> Image:
     """Blur and noise, both in linear light: the noise has the variance shot x + read^2 at light x."""
     light = np.asarray(cv2.LUT(view, color.srgb_to_linear(color.to_float(_codes()))), np.float32)
@@ -43,11 +49,12 @@ def _expose(view: Image, haze: HazeParams) -> Image:
 
 def coded(linear: NDArray[np.float32]) -> Image:
     """sRGB code values of linear light, clipped to [0, 1]: at most 0.03 of a code from the formula, unrounded."""
-    return _table()[(np.clip(linear, 0.0, 1.0) * np.float32(65535.0) + np.float32(0.5)).astype(np.uint16)]
+    return codes_of_light()[(np.clip(linear, 0.0, 1.0) * np.float32(65535.0) + np.float32(0.5)).astype(np.uint16)]
 
 
 @functools.cache
-def _table() -> Image:
+def codes_of_light() -> Image:
+    """sRGB code values of 65,536 values of linear light from 0 to 1, (65536,)."""
     return color.to_uint8(color.linear_to_srgb(np.arange(65536, dtype=np.float64) / 65535.0))
 
 

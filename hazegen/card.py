@@ -5,7 +5,6 @@ Same dataset, same bytes: nothing in it is of the time, the folder or the machin
 
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 
 from hazegen import croissant, stores
-from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, check_shards, digest, load
+from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, check_shards, check_tables, digest, load, write
 from hazegen.preview import preview
 
 README = "README.md"
@@ -35,11 +34,7 @@ def write_card(folder: Path) -> None:
     """
     known = load(folder)
     check_shards(folder, known.shards)
-    picture = folder / f"tmp-{PREVIEW}"
-    preview(folder, picture, PAIRS_SHOWN)
-    with picture.open("rb") as file:
-        os.fsync(file.fileno())
-    picture.replace(folder / PREVIEW)
+    preview(folder, folder / PREVIEW, PAIRS_SHOWN)
     beside = {name: (folder / name).read_bytes() for name in (MANIFEST, INPUTS)}
     metadata = croissant.croissant(known, name_of(known), beside)
     stores.write_text(folder / croissant.CROISSANT, [json.dumps(metadata, indent=1), "\n"])
@@ -56,10 +51,10 @@ def rewrite(folder: Path, given: Mapping[str, str]) -> tuple[Manifest, tuple[str
     about = dataclasses.replace(known.about, **given)
     changed = tuple(name for name, text in vars(about).items() if text != getattr(known.about, name))
     if changed:
+        check_tables(folder, known)
         # A run that is killed from here on leaves no card, and the next one sees that.
         (folder / README).unlink(missing_ok=True)
-        known = dataclasses.replace(known, about=about)
-        stores.write_text(folder / MANIFEST, [known.to_json()])
+        known = write(folder, dataclasses.replace(known, about=about))
     write_card(folder)
     return known, changed
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from hazegen import cli_dataset, cli_looks, cli_make
+from hazegen import cli_checks, cli_dataset, cli_derive, cli_looks, cli_make
 from hazegen.verbs import Verb, run_verb
 
 DESCRIPTION = "Turns clean photos and depth maps into physically right hazy/clean pairs in TFRecords."
@@ -15,8 +15,13 @@ def main(argv: list[str] | None = None) -> int:
         "recipes": ("the shipped recipes, and one scene under each", cli_make.run_recipes),
         "inspect": ("look at depth maps before anything is made of them", cli_looks.run_inspect),
         "make": ("a dataset of hazy/clean pairs from photos and depth maps", cli_make.run_make),
-        "verify": ("hold a dataset against its manifest, down to the pixels", cli_dataset.run_verify),
+        "verify": ("hold a dataset against its manifest, down to the pixels", cli_checks.run_verify),
+        "repair": ("mend what of a dataset is damaged or missing, bit for bit", cli_checks.run_repair),
+        "info": ("what a dataset is: recipe, counts, sizes, spread of its haze", cli_dataset.run_info),
         "preview": ("a contact sheet of a dataset's pairs", cli_dataset.run_preview),
+        "split": ("another division of a dataset's scenes", cli_derive.run_split),
+        "merge": ("one dataset from several", cli_derive.run_merge),
+        "sample": ("a part of a dataset", cli_derive.run_sample),
         "export": ("a dataset as image folders or as WebDataset", cli_dataset.run_export),
         "audit": ("find out which recipe made given hazy/clean pairs", cli_looks.run_audit),
         "publish": ("send a dataset to Weights & Biases as an artifact", cli_dataset.run_publish),

@@ -1,10 +1,10 @@
-"""The commands on a finished dataset: hazegen verify, preview, export, publish, pull, card."""
+"""The commands on a finished dataset: hazegen info, preview, export, publish, pull, card."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hazegen import config
-from hazegen.errors import VerifyError
+from hazegen import config, stores
 from hazegen.manifest import SPLITS, About
 from hazegen.verbs import new_parser
 
@@ -13,30 +13,20 @@ if TYPE_CHECKING:
     from hazegen.tracking import Choice
 
 
-def run_verify(argv: list[str]) -> int:
-    """hazegen verify."""
+def run_info(argv: list[str]) -> int:
+    """hazegen info."""
     parser = new_parser(
-        "hazegen verify",
-        "Holds every shard against the manifest: size, SHA-256, count, each record, each picture.",
-        "  hazegen verify dataset",
+        "hazegen info",
+        "Says what a dataset is: recipe, seed, counts, sizes, and how its haze is spread. No picture is read.",
+        "  hazegen info dataset\n  hazegen info dataset --json > info.json",
     )
-    parser.add_argument("dataset", type=Path, help="folder of a dataset")
-    parser.add_argument("--workers", type=int, help="threads that work at once [default: all cores]")
+    parser.add_argument("dataset", help="folder of a dataset")
+    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     given = parser.parse_args(argv)
-    from hazegen.verify import verify
+    from hazegen import info
 
-    rows, strangers = verify(given.dataset, given.workers)
-    print(f"{'shard':<36}{'records':>9}  state")
-    for row in rows:
-        print(f"{row.shard.name:<36}{row.records:>9}  {row.problem or 'ok'}")
-    bad = [row for row in rows if row.problem]
-    if bad or strangers:
-        names = [row.shard.name for row in bad] + [f"{name} (not in the manifest)" for name in strangers]
-        raise VerifyError(
-            f"'{given.dataset}' is not what its manifest says. Expected {len(rows)} sound shards, received "
-            f"{len(bad)} damaged and {len(strangers)} unknown: {', '.join(names[:5])}. Make or download them again."
-        )
-    print(f"all {len(rows)} shards and {sum(row.records for row in rows)} pairs are as the manifest says.")
+    found = info.look(stores.place(given.dataset))
+    print(json.dumps(info.as_dict(found), indent=1) if given.json else "\n".join(info.lines(found)))
     return 0
 
 
@@ -51,11 +41,11 @@ def run_publish(argv: list[str]) -> int:
         "  hazegen publish dataset --project haze --name rooms --alias v1.0,paper\n"
         "  hazegen publish dataset --project haze --name rooms --reference s3://bucket/dataset",
     )
-    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    parser.add_argument("dataset", help="folder of a dataset")
     config.add_options(parser, publish.PublishOptions, "where and how")
     given = parser.parse_args(argv)
     options = config.build(publish.PublishOptions, config.given(given, publish.PublishOptions))
-    publish_folder(given.dataset, options, publish.choose(options))
+    publish_folder(stores.place(given.dataset), options, publish.choose(options))
     return 0
 
 
@@ -85,13 +75,11 @@ def run_pull(argv: list[str]) -> int:
         "  hazegen pull wandb:team/haze/rooms:latest --out dataset",
     )
     parser.add_argument("source", help="wandb:entity/project/name:alias")
-    parser.add_argument(
-        "--out", type=Path, help="folder for the dataset [default: artifacts/ENTITY/PROJECT/NAME-VERSION]"
-    )
+    parser.add_argument("--out", help="folder for the dataset [default: artifacts/ENTITY/PROJECT/NAME-VERSION]")
     given = parser.parse_args(argv)
     from hazegen.pull import pull
 
-    pulled = pull(given.source, given.out)
+    pulled = pull(given.source, stores.on_disk(stores.place(given.out), "--out") if given.out else None)
     size = sum(shard.bytes for shard in pulled.manifest.shards)
     print(f"{pulled.address} in '{pulled.folder}': {len(pulled.manifest.shards)} shards, {size / 1e6:,.0f} MB; "
           f"{pulled.fetched} fetched, {pulled.kept} there already.")  # fmt: skip
@@ -108,14 +96,14 @@ def run_preview(argv: list[str]) -> int:
         "Writes a contact sheet: clean, transmission (where stored), hazy, with beta, A and visibility.",
         "  hazegen preview dataset --out preview.png\n  hazegen preview dataset --out test.png --split test --pairs 24",
     )
-    parser.add_argument("dataset", type=Path, help="folder of a dataset")
-    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+    parser.add_argument("dataset", help="folder of a dataset")
+    parser.add_argument("--out", required=True, help="picture to write")
     parser.add_argument("--pairs", type=int, default=12, help="how many [default: 12]")
     parser.add_argument("--split", choices=SPLITS, help="only this split")
     given = parser.parse_args(argv)
     from hazegen.preview import preview
 
-    shown = preview(given.dataset, given.out, given.pairs, given.split)
+    shown = preview(stores.place(given.dataset), stores.place(given.out), given.pairs, given.split)
     print(f"{shown} pairs in '{given.out}'.")
     return 0
 
@@ -127,14 +115,14 @@ def run_card(argv: list[str]) -> int:
         "Writes a dataset's README.md, croissant.json and preview.jpg again; given fields go into its manifest first.",
         "  hazegen card dataset\n  hazegen card dataset --license CC-BY-4.0 --source https://example.org/photos",
     )
-    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    parser.add_argument("dataset", help="folder of a dataset")
     config.add_options(parser, About, "photos and depth maps (what is not given stays as it is)")
     namespace = parser.parse_args(argv)
     about = config.given(namespace, About)
     config.build(About, about)
     from hazegen.card import FILES, rewrite
 
-    known, changed = rewrite(namespace.dataset, about)
+    known, changed = rewrite(stores.place(namespace.dataset), about)
     print(f"{', '.join(FILES)} in '{namespace.dataset}'; changed in the manifest: {', '.join(changed) or 'nothing'}.")
     for name, text in vars(known.about).items():
         print(f"  {name:<11}{' '.join(text.split()) or f'not stated: pass --{name}'}")
@@ -152,11 +140,13 @@ def run_export(argv: list[str]) -> int:
         "  hazegen export dataset --out folders --format folder-ots --split train --codec png\n"
         "  hazegen export dataset --out tars --format webdataset --maps",
     )
-    parser.add_argument("dataset", type=Path, help="folder of a dataset")
-    parser.add_argument("--out", type=Path, required=True, help="new folder; the same command goes on in it")
+    parser.add_argument("dataset", help="folder of a dataset")
+    parser.add_argument("--out", required=True, help="new folder; the same command goes on in it")
     config.add_options(parser, ExportOptions, "what is written")
     given = parser.parse_args(argv)
-    done = export(given.dataset, given.out, config.build(ExportOptions, config.given(given, ExportOptions)))
+    options = config.build(ExportOptions, config.given(given, ExportOptions))
+    out = stores.on_disk(stores.place(given.out), "--out")
+    done = export(stores.place(given.dataset), out, options)
     if done.finished_before:
         print(f"Nothing to do: '{done.out}' is finished.")
     elif done.reused:

@@ -2,9 +2,8 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
-from hazegen import config
+from hazegen import config, stores
 from hazegen.errors import RefusedError
 from hazegen.verbs import new_parser
 
@@ -28,8 +27,8 @@ def run_inspect(argv: list[str]) -> int:
     )
     config.add_options(parser, InspectOptions, "files")
     config.add_options(parser, DepthOptions, "depth maps and cameras")
-    parser.add_argument("--out", type=Path, help="contact sheet to write: photo, depth, edges, fog")
-    parser.add_argument("--json", type=Path, help="file to write the whole report to")
+    parser.add_argument("--out", type=stores.place, help="contact sheet to write: photo, depth, edges, fog")
+    parser.add_argument("--json", type=stores.place, help="file to write the whole report to")
     given = parser.parse_args(argv)
     outputs.check((given.json, given.out))
     if given.out is not None:

@@ -1,6 +1,8 @@
 """The commands that make data: hazegen samples, recipes, make."""
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,10 @@ LEAST_T, MOST_T = 0.1, 0.97
 
 if TYPE_CHECKING:
     from hazegen.depth.network import ModelOptions
+    from hazegen.estimate import Estimate
+    from hazegen.make import Made
     from hazegen.make_options import MakeOptions
+    from hazegen.manifest import Manifest
 
 
 def run_samples(argv: list[str]) -> int:
@@ -88,7 +93,9 @@ def run_make(argv: list[str]) -> int:
         "      --out dataset\n"
         "  hazegen make --images photos --depth depth --camera camera --out fog --variants 5 --maps \\\n"
         "      --recipe outdoor-visibility --recipe.visibility-m 'log-uniform(30, 300)'\n"
-        "  hazegen make --images photos --depth depth --out dataset --publish --project haze --name rooms",
+        "  hazegen make --images photos --depth depth --out dataset --publish --project haze --name rooms\n"
+        "  hazegen make --images s3://bucket/photos --depth s3://bucket/depth --out s3://bucket/dataset \\\n"
+        "      --task-index 3 --num-tasks 40",
     )
     config.add_options(parser, MakeOptions, "dataset")
     config.add_options(parser, DepthOptions, "depth maps and cameras")
@@ -111,6 +118,11 @@ def run_make(argv: list[str]) -> int:
         raise UsageError(
             f"--{min(target).replace('_', '-')} is of no use alone. Expected --publish beside it, received none. "
             "Add --publish, or take it out."
+        )
+    if namespace.publish and (part := set(options.parts()) & {"plan_only", "task_index"}):
+        raise UsageError(
+            "--publish sends a finished dataset. Expected a run that finishes one, received --publish with "
+            f"--{min(part).replace('_', '-')}. Leave one out."
         )
     publishing = config.build(publish.PublishOptions, target) if namespace.publish else None
     model = _model(options, config.given(namespace, ModelOptions, "model."))
@@ -147,6 +159,11 @@ def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
+def _warner(options: "MakeOptions") -> Callable[[str], None]:
+    """Where warnings go: nowhere with --quiet."""
+    return (lambda _: None) if options.quiet else _warn
+
+
 def _warn_of_useless_haze(mean_transmission: float) -> None:
     if not LEAST_T <= mean_transmission <= MOST_T:
         problem = "Little is left of the scenes" if mean_transmission < LEAST_T else "There is hardly any haze"
@@ -159,36 +176,87 @@ def _warn_of_useless_haze(mean_transmission: float) -> None:
 def _dry_run(options: "MakeOptions", recipe: Recipe, model: "ModelOptions | None") -> int:
     from hazegen.estimate import estimate
 
-    told = estimate(options, recipe, model, _warn)
+    told = estimate(options, recipe, model, _warner(options))
+    refused = sum(count for code, count in told.rejected.items() if code != "left-out") + len(told.probe_rejected)
+    if not options.quiet:
+        _tell_estimate(told)
+    return 3 if refused > options.max_rejected * told.found else 0
+
+
+def _tell_estimate(told: "Estimate") -> None:
     print(f"inputs      {told.found} found, {sum(told.rejected.values())} rejected{_codes(told.rejected)}")
     print(f"others      {told.others} files of another name pattern or format, not looked at")
     print(f"scenes      {', '.join(f'{count} {split}' for split, count in sorted(told.scenes.items()))}")
     print(f"to write    {told.pairs} pairs in {told.shards} shards, about {told.bytes / 1e6:,.0f} MB")
-    print(f"time        about {told.seconds:,.0f} s")
+    if told.free_bytes is not None:
+        print(f"disk        {told.free_bytes / 1e6:,.0f} MB free")
+    print(f"time        about {told.seconds:,.0f} s with {told.workers} workers")
+    print(f"memory      about {told.worker_mb:,.0f} MB a worker")
     if told.mean_transmission is not None:
         print(f"haze        mean transmission {told.mean_transmission:.2f} in the scenes that were tried")
         _warn_of_useless_haze(told.mean_transmission)
+    if told.free_bytes is not None and told.bytes > told.free_bytes:
+        _warn(
+            f"The dataset will not fit on its disk. Expected {told.bytes / 1e6:,.0f} MB free, received "
+            f"{told.free_bytes / 1e6:,.0f} MB. Free some, or choose another --out."
+        )
     for problem in told.probe_rejected:
         print(f"rejected    {problem}")
     print("Nothing was written; the same command without --dry-run makes it.")
-    refused = sum(count for code, count in told.rejected.items() if code != "left-out")
-    return 3 if refused + len(told.probe_rejected) > options.max_rejected * told.found else 0
 
 
 def _make_for_real(options: "MakeOptions", recipe: Recipe, about: dict[str, str], model: "ModelOptions | None") -> int:
-    from hazegen import preview
     from hazegen.make import make
 
-    made = make(options, recipe, about, model, _warn)
-    known, inputs, out = made.manifest, made.manifest.inputs, options.out
+    made = make(options, recipe, about, model, _warner(options))
+    if options.progress == "json":
+        print(json.dumps(_event(made)))
+    elif made.manifest is None and not options.quiet:
+        _tell_part(options, made)
+    elif made.manifest is not None and not options.quiet:
+        _tell_whole(options, made, made.manifest)
+    if made.manifest is not None:
+        _check_rejected(options, made, made.manifest)
+    return 0
+
+
+def _event(made: "Made") -> dict[str, Any]:
+    """What a program that started this one wants to know in the end."""
+    inputs = made.manifest.inputs if made.manifest else {}
+    counts = {"built": made.built, "reused": made.reused, "left": made.left, "rejected_for": made.rejected}
+    finished = {"finished": made.manifest is not None, **inputs, "seconds": round(made.seconds, 1)}
+    return {"event": "done", **finished, **counts, "took": made.took}
+
+
+def _tell_part(options: "MakeOptions", made: "Made") -> None:
+    """The summary of a run that was not to finish the dataset."""
+    there = f", {made.reused} were there already" if made.reused else ""
+    if options.plan_only:
+        print(f"The plan is in '{options.out}'; {made.left} of its shards are to be built.")
+        print("next: the same command with --task-index I --num-tasks N in place of --plan-only, for I from 0 to N - 1")
+        return
+    print(f"{made.built} shards built{there}; {made.left} of all shards of '{options.out}' are left.")
+    _tell_cost(made)
+    if options.task_index is not None:
+        print("next: when all tasks are done, the same command with --finish in place of --task-index")
+    else:
+        print("next: the same command without --only-shards goes on")
+
+
+def _tell_whole(options: "MakeOptions", made: "Made", known: "Manifest") -> None:
+    """The summary of a finished dataset."""
+    from hazegen import preview
+
+    inputs, out = known.inputs, options.out
     if made.changed:
         print(f"'{out}' was finished; written anew: {', '.join(made.changed)}.")
-    elif made.reused == len(known.shards):
+    elif made.reused == len(known.shards) and not options.finish:
         print(f"Nothing to do: '{out}' is finished.")
     records, size = sum(s.records for s in known.shards), sum(s.bytes for s in known.shards)
     print(f"{records} pairs of {inputs['used']} scenes in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
-          f"{made.seconds:.1f} s, recipe {recipe.name}, licence {known.about.license or 'not stated (--license)'}."
-          )  # fmt: skip
+          f"{made.seconds:.1f} s, recipe {known.recipe['name']}, licence "
+          f"{known.about.license or 'not stated (--license)'}.")  # fmt: skip
+    _tell_cost(made)
     for split in SPLITS:
         counts = known.splits[split]
         print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
@@ -200,14 +268,24 @@ def _make_for_real(options: "MakeOptions", recipe: Recipe, about: dict[str, str]
     if made.others:
         print(f"  others: {made.others} files of another name pattern or format were not looked at")
     print(f"next: hazegen preview {out} --out preview.png, then: aodnet fit --data {out}")
-    refused = inputs["rejected"] - made.rejected.get("left-out", 0)
-    if refused > options.max_rejected * inputs["found"]:
+
+
+def _tell_cost(made: "Made") -> None:
+    if made.took:
+        print("  {pairs_per_s:,.0f} pairs/s, {mb_per_s:,.1f} MB/s; peak memory {peak_mb:,.0f} MB"
+              .format(**made.took), end="")  # fmt: skip
+        print(f", largest worker {made.took['peak_worker_mb']:,.0f} MB" if made.took["peak_worker_mb"] else "")
+
+
+def _check_rejected(options: "MakeOptions", made: "Made", known: "Manifest") -> None:
+    """Raises RefusedError where more inputs were rejected than the options allow."""
+    refused, found = known.inputs["rejected"] - made.rejected.get("left-out", 0), known.inputs["found"]
+    if refused > options.max_rejected * found:
         raise RefusedError(
-            f"{refused} of {inputs['found']} inputs were rejected. Expected at most {options.max_rejected:.1%}; "
-            f"first reason: {made.first_reason} The dataset is finished without them. '{out}/inputs.csv' lists "
-            "each with its reason; mend them, or pass --max-rejected."
+            f"{refused} of {found} inputs were rejected. Expected at most {options.max_rejected:.1%}; "
+            f"first reason: {made.first_reason} The dataset is finished without them. '{options.out}/inputs.csv' lists "
+            "each with its reason; mend them and run the same command with --retry-rejected, or pass --max-rejected."
         )
-    return 0
 
 
 def _codes(rejected: dict[str, int]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from hazegen import stores
 from hazegen.errors import UsageError
 from hazegen.recipe import Draw, parse_draw
 
@@ -93,6 +94,8 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
         return None
     if Draw in (hint, *typing.get_args(hint)):
         return _convert_draw(name, _words(hint), value)
+    if Path in (hint, *typing.get_args(hint)) and "://" in str(value):
+        return stores.place(value)
     kinds = [typing.get_origin(part) for part in (hint, *typing.get_args(hint))]
     if tuple in kinds and isinstance(value, str):
         value = value.strip(" []").split(",")

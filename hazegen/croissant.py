@@ -8,7 +8,7 @@ References:
 import hashlib
 from typing import Any
 
-from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS
+from hazegen.build import COLUMNS
 from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, digest
 from hazegen.recipe import Draw, Recipe
 from hazegen.records import FEATURES
@@ -36,7 +36,7 @@ CONTEXT: dict[str, Any] = {
     "name": {"@container": "@language"},
     "description": {"@container": "@language"},
 }
-COLUMNS = {
+MEANINGS = {
     "key": "name of the scene",
     "image": "file of the photo, within the folder of photos",
     "depth": "file of the depth map, within the folder of depth maps",
@@ -50,6 +50,11 @@ COLUMNS = {
     "holes": "share of pixels without a measured depth",
     "sky": "share of pixels without a surface",
     "largest_m": "largest finite depth [m]",
+    "image_digest": "SHA-256 of the photo's size and of 64 KiB at its begin, middle and end",
+    "depth_digest": "the same of the file with its depth; empty where there is none",
+    "mask_digest": "the same of the file that says which depths are valid; empty where there is none",
+    "sparse_digest": "the same of the sparse map that its scale was fitted to; empty where there is none",
+    "camera_digest": "SHA-256 of the file with its intrinsics; empty where there is none",
 }
 NUMBERS = ("depth_unit", "holes", "sky", "largest_m")
 
@@ -179,10 +184,10 @@ def _field(record_set: str, name: str, data_type: str, description: str) -> dict
 
 def _inputs() -> dict[str, Any]:
     fields = []
-    for name in (*INPUT_COLUMNS, *DEPTH_COLUMNS):
+    for name in COLUMNS:
         source = {"fileObject": {"@id": INPUTS}, "extract": {"column": name}}
         data_type = "cr:Float64" if name in NUMBERS else "sc:Text"
-        fields.append(_field("inputs", name, data_type, COLUMNS[name]) | {"source": source})
+        fields.append(_field("inputs", name, data_type, MEANINGS[name]) | {"source": source})
     text = "Every photo and depth map that was found, used or rejected, with the reason."
     return {"@type": "cr:RecordSet", "@id": "inputs", "name": "inputs", "description": text, "field": fields}
 

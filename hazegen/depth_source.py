@@ -2,19 +2,18 @@
 
 import dataclasses
 import itertools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
 
-from hazegen import planning, shards
-from hazegen.build import ShardTask
-from hazegen.depth import estimation, network
+from hazegen import planning, shards, stores
+from hazegen.depth import estimation, network, onnx_file
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError, UsageError
 from hazegen.inspect import look, words
 from hazegen.make_options import MakeOptions
+from hazegen.planning import Plan
 from hazegen.recipe import Recipe
 
 # Scenes that are looked at before a run: enough to judge mirrored and shifted maps, and read in seconds.
@@ -31,10 +30,10 @@ def estimate_depth(options: MakeOptions, recipe: Recipe, model: ModelOptions) ->
     Returns:
         The options with what the network's numbers mean; and the photos that failed, with the reason.
     """
+    stores.on_disk(options.out, "--out of a run that estimates depth")
     estimated = as_estimated(options, model)
-    tasks = planning.plan(estimated, recipe).tasks
+    names = [ref.image for ref in planning.plan(estimated, recipe).scenes]
     shards.check_out(options.out)
-    names = [ref.image for task in tasks for ref in task.plan.scenes]
     with tqdm(total=len(names), unit="photo", desc="estimating depth", disable=None) as bar:
         done = estimation.estimate_folder(options.images, names, options.depth_folder, model, bar.update)
     return estimated, dict(done.failed)
@@ -55,24 +54,22 @@ def as_estimated(options: MakeOptions, model: ModelOptions) -> MakeOptions:
     return dataclasses.replace(options, depth_values=network.handling_of(model).values, not_measured="nan")
 
 
-def model_of(options: MakeOptions) -> dict[str, Any]:
-    """What decided the estimates: SHA-256 of the network's file, and how it was used."""
-    return dict(json.loads((options.depth_folder / estimation.MARK).read_bytes()))
+def model_of(model: ModelOptions) -> dict[str, Any]:
+    """What decides the estimates: SHA-256 of the network's file, and how it is used."""
+    return {"sha256": onnx_file.check_file(model.file), **dataclasses.asdict(network.handling_of(model))}
 
 
-def check_depth(
-    tasks: Sequence[ShardTask], options: MakeOptions, tell: Callable[[str], object], most: int = LOOKED_AT
-) -> None:
+def check_depth(plan: Plan, options: MakeOptions, tell: Callable[[str], object], most: int = LOOKED_AT) -> None:
     """Looks at the first scenes, at most so many, with the eyes of `hazegen inspect`.
 
     Raises:
         RefusedError: The maps cannot be what they are said to be, and the options do not trust them.
     """
-    reading = tasks[0].settings.reading
+    reading = plan.settings.reading
     if reading.flat_m is not None:
         return
-    refs = itertools.islice((ref for task in tasks for ref in task.plan.scenes), most)
-    found = look.look(refs, reading, options.patterns()[1], finds_sky=tasks[0].settings.recipe.sky_from_image)
+    refs = itertools.islice(plan.scenes, most)
+    found = look.look(refs, reading, options.patterns()[1], finds_sky=plan.settings.recipe.sky_from_image)
     found = [finding for finding in found if finding.code not in REJECTED_ANYWAY]
     impossible = [finding for finding in found if finding.severity == "impossible"]
     if impossible and not options.trust_depth:

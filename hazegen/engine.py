@@ -1,12 +1,12 @@
-"""Runs independent tasks on this machine, on a pool of threads.
+"""Runs independent tasks on a pool of threads; hazegen.pool does so on processes, hazegen.cluster on machines.
 
-Threads, not processes: every codec call and every large NumPy operation releases the interpreter's
-lock. benchmarks/workers.py measures both; docs/decisions.md has the figures.
+Threads where a task reads and checks: codecs, digests and large NumPy operations release the interpreter's lock.
+benchmarks/workers.py measures both kinds; docs/decisions.md has the figures.
 """
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -37,8 +37,13 @@ def check_workers(workers: int) -> None:
         )
 
 
+def name_of(task: object) -> str:
+    """What a task is called in messages: the name of its shard, where it builds one."""
+    return str(getattr(getattr(task, "plan", None), "name", task))
+
+
 def run(
-    function: Callable[[Task, Report], Result], tasks: Sequence[Task], workers: int, report: Report
+    function: Callable[[Task, Report], Result], tasks: Iterable[Task], workers: int, report: Report
 ) -> Iterator[Result]:
     """Yields function(task, report) for every task, in the order in which they end.
 

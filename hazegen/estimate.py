@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hazegen import depth_source, engine, planning, records, scenes, variants
+from hazegen import build, depth_source, engine, memory, planning, pool, records, running, scenes, stores, variants
+from hazegen.build import ShardTask
 from hazegen.depth import estimation
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
 from hazegen.make_options import MakeOptions
 from hazegen.recipe import Recipe
+from hazegen.shards import ShardPlan
 
 PROBED = 3
 
@@ -30,6 +32,9 @@ class Estimate:
         scenes: Scenes for each split.
         pairs, shards: To be written.
         bytes, seconds: Estimated from the probed scenes; 0 where none of them could be read.
+        workers: Processes that the time is divided by.
+        worker_mb: Peak memory of one of them with the probed scenes, and the records of a shard beside them [MB].
+        free_bytes: On the disk of the output folder; None in a store.
         mean_transmission: Of the probed scenes' pairs; None where none of them could be read.
     """
 
@@ -42,7 +47,29 @@ class Estimate:
     shards: int
     bytes: int
     seconds: float
+    workers: int
+    worker_mb: float
+    free_bytes: int | None
     mean_transmission: float | None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a worker measured on a few scenes.
+
+    Attributes:
+        problems: Sentences of the scenes that could not be read.
+        sizes: Bytes of each record.
+        transmissions: Mean transmission of each record.
+        seconds: Time for one scene.
+        peak_mb: Largest resident memory of the worker [MB].
+    """
+
+    problems: list[str]
+    sizes: list[int]
+    transmissions: list[float]
+    seconds: float
+    peak_mb: float
 
 
 def estimate(
@@ -51,7 +78,7 @@ def estimate(
     model: ModelOptions | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Estimate:
-    """Plans the run and makes the first few scenes in memory.
+    """Plans the run and makes the first few scenes in memory, in a process as the run would start.
 
     Args:
         model, tell: As make has them; a network estimates the depth of these few scenes alone, and only they are
@@ -59,45 +86,68 @@ def estimate(
     """
     if model is None:
         plan = planning.plan(options, recipe)
-        depth_source.check_depth(plan.tasks, options, tell)
-        return _estimate(options, recipe, plan, {})
+        depth_source.check_depth(plan, options, tell)
+        return _estimate(options, plan, {})
     with tempfile.TemporaryDirectory() as folder:
         probing = dataclasses.replace(depth_source.as_estimated(options, model), out=Path(folder) / "out")
         plan = planning.plan(probing, recipe)
-        photos = [ref.image for task in plan.tasks for ref in task.plan.scenes][:PROBED]
+        photos = [ref.image for _, ref in zip(range(PROBED), plan.scenes, strict=False)]
         began = time.perf_counter()
         done = estimation.estimate_folder(options.images, photos, probing.depth_folder, model)
         seconds = (time.perf_counter() - began) * plan.found / len(photos)
-        depth_source.check_depth(plan.tasks, probing, tell, PROBED)
-        told = _estimate(probing, recipe, plan, dict(done.failed))
+        depth_source.check_depth(plan, probing, tell, PROBED)
+        told = _estimate(options, plan, dict(done.failed))
     return dataclasses.replace(told, seconds=told.seconds + seconds)
 
 
-def _estimate(options: MakeOptions, recipe: Recipe, plan: planning.Plan, failed: Mapping[str, str]) -> Estimate:
+def _estimate(options: MakeOptions, plan: planning.Plan, failed: Mapping[str, str]) -> Estimate:
     """The estimate from the scenes that are probed; `failed`: photos without a map, and why."""
-    tasks = plan.tasks
     by_split: Counter[str] = Counter()
-    for task in tasks:
-        by_split[task.plan.split] += len(task.plan.scenes)
-    refs = [ref for task in tasks for ref in task.plan.scenes][:PROBED]
+    for shard in plan.shards:
+        by_split[shard.split] += len(shard.scenes)
+    first = [ref for _, ref in zip(range(PROBED), plan.scenes, strict=False)]
+    refs = tuple(ref for ref in first if ref.image not in failed)
+    task = ShardTask(ShardPlan("probe", "train", refs), options.out, plan.settings)
+    (probe,) = pool.run(measure, [task], 1, lambda _: None)
+    problems = [failed[ref.image] for ref in first if ref.image in failed] + probe.problems
+    size = int(sum(probe.sizes) * by_split.total() / max(1, len(first) - len(problems)))
+    workers = min(options.workers or engine.cores(), len(plan.shards))
+    mean = sum(probe.transmissions) / len(probe.transmissions) if probe.transmissions else None
+    return Estimate(
+        found=plan.found,
+        others=plan.others,
+        rejected=dict(Counter(r.code for r in plan.rejected)),
+        probe_rejected=problems,
+        scenes=dict(by_split),
+        pairs=by_split.total() * plan.settings.variants,
+        shards=len(plan.shards),
+        bytes=size,
+        seconds=probe.seconds * by_split.total() / workers,
+        workers=workers,
+        worker_mb=probe.peak_mb + min(size / len(plan.shards), build.IN_MEMORY) / 1e6,
+        free_bytes=None if stores.is_remote(options.out) else running.free_bytes(options.out),
+        mean_transmission=mean,
+    )
+
+
+def measure(task: ShardTask, report: engine.Report) -> Probe:
+    """Makes the records of a shard's scenes and throws them away."""
     problems: list[str] = []
-    made: list[bytes] = []
-    began = time.perf_counter()
-    for ref in refs:
-        if ref.image in failed:
-            problems.append(failed[ref.image])
-            continue
+    sizes: list[int] = []
+    transmissions: list[float] = []
+    seconds: list[float] = []
+    for ref in task.plan.scenes:
+        began = time.perf_counter()
         try:
-            scene = scenes.load(ref, tasks[0].settings.reading, recipe)
+            scene = scenes.load(ref, task.settings.reading, task.settings.recipe)
+            for _, record in variants.scene_records(scene, task.settings):
+                sizes.append(len(record))
+                transmissions.append(records.decode(record)["mean_transmission"])
+                report(1)
         except RefusedError as error:
             problems.append(str(error))
             continue
-        made += [record for _, record in variants.scene_records(scene, tasks[0].settings)]
-    scale = by_split.total() / max(1, len(refs) - len(problems))
-    seconds = (time.perf_counter() - began) * scale / (options.workers or engine.cores())
-    pairs = by_split.total() * tasks[0].settings.variants
-    codes = dict(Counter(r.code for r in plan.rejected))
-    counts = (plan.found, plan.others, codes, problems, dict(by_split), pairs, len(tasks))
-    thickness = [records.decode(record)["mean_transmission"] for record in made]
-    mean = sum(thickness) / len(thickness) if thickness else None
-    return Estimate(*counts, int(sum(map(len, made)) * scale), seconds, mean)
+        seconds.append(time.perf_counter() - began)
+    # The first scene pays for what is loaded and compiled once.
+    steady = seconds[1:] or seconds
+    return Probe(problems, sizes, transmissions, sum(steady) / max(1, len(steady)), memory.peak_mb())

@@ -11,8 +11,9 @@ References:
     space, k0 the outer scale (from memory, unconfirmed).
 """
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +24,7 @@ from hazegen.geometry import Camera
 from hazegen.sampling import HazeParams
 
 Floats = NDArray[np.floating]
+Mean = Callable[[NDArray[np.float32], Floats, Floats, Floats], NDArray[np.float32]]
 
 # The density is looked up once for each square of so many pixels, and interpolated between.
 CELL_PX = 8
@@ -129,14 +131,20 @@ def noise(contrast: float, seed: int) -> NDArray[np.float32]:
     """
     rng = np.random.Generator(np.random.Philox(key=seed))
     spectrum = np.fft.rfftn(rng.standard_normal((_POINTS,) * 3, np.float32))
-    along = np.fft.fftfreq(_POINTS, 1.0 / _POINTS).astype(np.float32)
-    half = np.arange(_POINTS // 2 + 1, dtype=np.float32)
-    square = along[:, None, None] ** 2 + along[None, :, None] ** 2 + half**2
-    spectrum *= (square + _PERIOD_SCALES**2) ** (-11.0 / 12.0)  # the root of von Karman's spectrum
+    spectrum *= _root_of_spectrum()
     spectrum[0, 0, 0] = 0.0
     gauss = np.fft.irfftn(spectrum, (_POINTS,) * 3, axes=(0, 1, 2))
     density = np.exp(gauss * (math.sqrt(math.log1p(contrast**2)) / gauss.std()))
     return np.asarray(density / density.mean(dtype=np.float64), np.float32)
+
+
+@functools.cache
+def _root_of_spectrum() -> NDArray[np.float32]:
+    """The root of von Karman's spectrum at the frequencies of `noise`."""
+    along = np.fft.fftfreq(_POINTS, 1.0 / _POINTS).astype(np.float32)
+    half = np.arange(_POINTS // 2 + 1, dtype=np.float32)
+    square = along[:, None, None] ** 2 + along[None, :, None] ** 2 + half**2
+    return np.asarray((square + _PERIOD_SCALES**2) ** (-11.0 / 12.0), np.float32)
 
 
 def coarser(density: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,7 +153,30 @@ def coarser(density: NDArray[np.float32]) -> NDArray[np.float32]:
     return density.reshape(half, 2, half, 2, half, 2).mean((1, 3, 5))
 
 
-def shells(haze: HazeParams, camera: Camera, distance_m: Floats) -> Iterator[tuple[float, NDArray[np.float32]]]:
+def mean_along(cube: NDArray[np.float32], origin: Floats, rays: Floats, probes: Floats) -> NDArray[np.float32]:
+    """Mean of a periodic cube over the points origin + probe * ray, by trilinear interpolation.
+
+    Args:
+        cube: (n, n, n).
+        origin: In points of the cube, (3,).
+        rays: (3, rows, columns), in points of the cube for each unit of `probes`.
+        probes: (m,).
+
+    Returns:
+        (rows, columns).
+    """
+    from scipy.ndimage import map_coordinates
+
+    total = np.zeros(rays.shape[1:], np.float32)
+    for probe in probes:
+        place = origin[:, None, None] + probe * rays
+        total += map_coordinates(cube, place, order=1, mode="grid-wrap")
+    return total / np.float32(len(probes))
+
+
+def shells(
+    haze: HazeParams, camera: Camera, distance_m: Floats, mean: Mean = mean_along
+) -> Iterator[tuple[float, NDArray[np.float32]]]:
     """Distance [m] at which each shell of patchy haze ends, and its density once for each cell of the picture.
 
     In a shell each ray's density is taken as constant: the mean of look-ups along it, as many as the noise has
@@ -155,6 +186,7 @@ def shells(haze: HazeParams, camera: Camera, distance_m: Floats) -> Iterator[tup
 
     Args:
         distance_m: (height, width); its largest finite distance is where the shells end.
+        mean: `mean_along`, or what does the same faster.
 
     Yields:
         The distance, and float32 (rows of cells, columns of cells); cell i is centred at pixel 8 i + 3.5.
@@ -169,7 +201,7 @@ def shells(haze: HazeParams, camera: Camera, distance_m: Floats) -> Iterator[tup
         footprint_m = 0.5 * (start + end) * CELL_PX / max(camera.fx, camera.fy)
         finest_m = max(0.5 * footprint_m, (end - start) / _MOST_PROBES)
         level = min(max(round(math.log2(finest_m / point_m)), 0), len(levels) - 1)
-        yield end, _shell(levels[level], point_m * 2**level, start, end, rays, haze)
+        yield end, _shell(levels[level], point_m * 2**level, start, end, rays, haze, mean)
 
 
 def shell_ends(haze: HazeParams, distance_m: Floats) -> Floats:
@@ -186,7 +218,13 @@ def shell_ends(haze: HazeParams, distance_m: Floats) -> Floats:
 
 
 def _shell(
-    density: NDArray[np.float32], point_m: float, start: float, end: float, rays: Floats, haze: HazeParams
+    density: NDArray[np.float32],
+    point_m: float,
+    start: float,
+    end: float,
+    rays: Floats,
+    haze: HazeParams,
+    mean: Mean = mean_along,
 ) -> NDArray[np.float32]:
     """Mean density along `rays` from `start` to `end`, in a cube of noise whose points lie `point_m` apart.
 
@@ -194,19 +232,10 @@ def _shell(
     """
     finest_m = haze.noise_scale_m * _PERIOD_SCALES / _POINTS
     count = min(math.ceil((end - start) / point_m), _MOST_PROBES)
-    total = np.zeros(rays.shape[1:], np.float32)
-    for probe in range(count):
-        right, up, ahead = (start + (end - start) * (probe + 0.5) / count) * rays
-        place = np.stack((right, _FLATNESS * (up + haze.camera_height_m), ahead))
-        total += _look_up(density, (place + 0.5 * finest_m) / point_m - 0.5)
-    return total / np.float32(count)
-
-
-def _look_up(density: NDArray[np.float32], index: Floats) -> NDArray[np.float32]:
-    """Trilinear interpolation in a periodic cube."""
-    from scipy.ndimage import map_coordinates
-
-    return np.asarray(map_coordinates(density, index, order=1, mode="grid-wrap"), np.float32)
+    probes_m = start + (end - start) * (np.arange(count) + 0.5) / count
+    origin_m = np.array((0.0, _FLATNESS * haze.camera_height_m, 0.0)) + 0.5 * finest_m
+    flattened = rays * np.array((1.0, _FLATNESS, 1.0))[:, None, None]
+    return mean(density, origin_m / point_m - 0.5, flattened / point_m, probes_m)
 
 
 def _cell_centres(size: int) -> Floats:

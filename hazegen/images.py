@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hazegen import stores
 from hazegen.errors import RefusedError
 
 Pixels = NDArray[Any]  # uint8, uint16 or float32
@@ -31,18 +32,28 @@ EXIF_ORIENTATION = 0x0112
 
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file."""
-    if not path.is_file():
+    size = _size_of(path)
+    if size is None:
         raise RefusedError(
             f"'{path}' is not a file. Expected a picture or an array, received "
             f"{'a folder' if path.is_dir() else 'nothing that can be opened'}. Check the path."
         )
-    size = path.stat().st_size
     if size > MAX_BYTES:
         raise RefusedError(
             f"'{path}' is too large. Expected at most {MAX_BYTES // 1_000_000} MB, received {size // 1_000_000} MB. "
             "Cut or compress the file."
         )
     return path.read_bytes()
+
+
+def _size_of(path: Path) -> int | None:
+    """Bytes of a regular file, by one question to a store; None where there is none."""
+    if not stores.is_remote(path) and not path.is_file():
+        return None
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def check_header(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -139,7 +150,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def encode(pixels: Pixels, suffix: str, quality: int = 95) -> bytes:
+def encode(pixels: Pixels, suffix: str, quality: int = 95, *, bgr: bool = False) -> bytes:
     """The bytes of a picture file.
 
     JPEG is written without chroma subsampling; PNG with OpenCV's default settings (compression 1
@@ -150,6 +161,7 @@ def encode(pixels: Pixels, suffix: str, quality: int = 95) -> bytes:
             format has no more.
         suffix: File suffix that names the format, as '.jpg' or '.png'.
         quality: JPEG (and WebP) quality, 1 to 100.
+        bgr: Whether the channels are in the order B, G, R (, A), which spares a copy.
 
     Raises:
         RefusedError: OpenCV writes no such format, or the format cannot hold the picture.
@@ -161,7 +173,7 @@ def encode(pixels: Pixels, suffix: str, quality: int = 95) -> bytes:
         )
     if pixels.dtype == np.uint16 and suffix.lower() in EIGHT_BITS:
         pixels = np.rint(pixels / 257.0).astype(np.uint8)
-    if pixels.ndim == 3:
+    if pixels.ndim == 3 and not bgr:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
     options: list[int] = []
     if suffix.lower() in (".jpg", ".jpeg", ".jpe"):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hazegen import geometry, images
+from hazegen import geometry, images, stores
 from hazegen.depth import calibration, conventions
 from hazegen.depth.conventions import Convention
 from hazegen.depth.formats import DepthFormat, check_given, from_camera_file
@@ -49,7 +49,7 @@ def intrinsics_path(ref: SceneRef, reading: Reading) -> Path | None:
     kind = conventions.find(reading.convention).calibration
     if kind is not None:
         return calibration.path_of(kind, ref.key, reading.depth / ref.depth, reading.camera)
-    if reading.camera is not None and reading.camera.is_dir():
+    if reading.camera is not None and stores.is_folder(reading.camera):
         return reading.camera / f"{ref.key}.json"
     return reading.camera
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import UsageError
+from hazegen.progress import Mode
 from hazegen.reading import Reading
 
 _MAPS_ALONE = ("depth_kind", "focal_px", "baseline_m", "fit_depth", "depth_pattern")
@@ -23,6 +25,17 @@ UNUSED: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# Parts of a run, of which one can be asked for; and what else can be asked for with none or only some of them.
+PARTS = ("dry_run", "plan_only", "task_index", "finish", "only_shards", "retry_rejected")
+UNFIT = {
+    "restart": ("dry_run", "task_index", "finish", "only_shards", "retry_rejected"),
+    "scheduler": ("dry_run", "plan_only", "task_index", "finish", "only_shards"),
+}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MakeOptions(DepthOptions):
@@ -31,7 +44,8 @@ class MakeOptions(DepthOptions):
     Attributes:
         images: Folder of clean photos, in any format of OpenCV, sub-folders included.
         depth: Folder of depth maps, or the one file of a convention that stacks its frames.
-        out: New folder for the dataset. The same command on an unfinished one continues it.
+        out: New folder for the dataset, on a disk or in a store (s3://bucket/name). The same command on an
+            unfinished one continues it.
         transmission: Folder of transmission maps, in place of depth.
         transmission_beta: Extinction [1/m] that these were made with: d = -ln(t) / beta.
         depth_model: ONNX file of a network that estimates depth, in place of depth maps (see --model. below).
@@ -47,10 +61,21 @@ class MakeOptions(DepthOptions):
         group_by: Regular expression whose bracket names a scene's group; a group is never split.
         split_file: CSV with columns key and split (train, validation, test, or none to leave out).
         shard_mb: Size that shards are planned for.
-        workers: Threads that work at once [default: all cores].
+        workers: Processes that work at once [default: all cores].
         limit: Use only the first scenes, in the order of their keys' hashes.
         max_rejected: Share of the inputs that may be rejected before the exit status is 3.
-        dry_run: Only count, and estimate size and time.
+        dry_run: Only count, and estimate size, time and memory.
+        restart: Remove the dataset that lies in --out, as its plan names it, and begin anew.
+        only_shards: Build these shards alone, and again where they are there: names with commas between.
+        retry_rejected: Build the shards again that hold rejected scenes.
+        accept_versions: Go on with a dataset of other versions of the libraries; the manifest says so.
+        plan_only: Write the plan, and end.
+        task_index: Build only the shards I, I + N, ... of the plan, counted from 0, where --num-tasks says N.
+        num_tasks: Number of tasks that the plan is dealt to; --finish after all of them puts the dataset together.
+        finish: Put the dataset together from the shards that all tasks have built.
+        scheduler: Address of a dask scheduler (tcp://host:8786) whose workers build the shards.
+        progress: What is shown while it works: auto (a bar on a terminal), bar, json (a line a second), off.
+        quiet: Show nothing but errors.
     """
 
     images: Path
@@ -74,6 +99,17 @@ class MakeOptions(DepthOptions):
     limit: int | None = None
     max_rejected: float = 0.0
     dry_run: bool = False
+    restart: bool = False
+    only_shards: str | None = None
+    retry_rejected: bool = False
+    accept_versions: bool = False
+    plan_only: bool = False
+    task_index: int | None = None
+    num_tasks: int | None = None
+    finish: bool = False
+    scheduler: str | None = None
+    progress: Mode = "auto"
+    quiet: bool = False
 
     def __post_init__(self) -> None:
         checks = (
@@ -97,6 +133,46 @@ class MakeOptions(DepthOptions):
                 "Two ways to split. Expected --split-file or --group-by, received both. Write the groups into the file."
             )
         self._check_sources()
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Refuses options of which one would be ignored."""
+        given = self.parts()
+        if len(given) > 1:
+            raise UsageError(
+                f"Only one part of a run can be asked for. Expected one of {_listed(PARTS)}, received "
+                f"{_listed(given)}. Leave one out."
+            )
+        for name in ("restart", "scheduler"):
+            unfit = [part for part in given if part in UNFIT[name]]
+            if unfit and getattr(self, name):
+                raise UsageError(
+                    f"--{name} has no part in {_listed(unfit)}. Expected one of them, received both. Leave one out."
+                )
+        if self.scheduler is not None and self.workers is not None:
+            raise UsageError(
+                "Workers of a scheduler are started beside it. Expected --scheduler or --workers, received both. Leave "
+                "--workers out."
+            )
+        if self.quiet and self.progress in ("bar", "json"):
+            raise UsageError(
+                f"--quiet shows no progress. Expected it or --progress {self.progress}, received both. Leave one out."
+            )
+        self._check_tasks()
+
+    def parts(self) -> list[str]:
+        """The part of a run that is asked for, if not all of it is: a name in PARTS."""
+        return [name for name in PARTS if getattr(self, name) is not None and getattr(self, name) is not False]
+
+    def _check_tasks(self) -> None:
+        index, number = self.task_index, self.num_tasks
+        if number is None and index is None:
+            return
+        if number is None or number < 1 or (index is None and not self.finish) or not 0 <= (index or 0) < number:
+            raise UsageError(
+                "A task is one of so many. Expected --task-index from 0 to N - 1 with --num-tasks N (or --finish with "
+                f"--num-tasks N), received --task-index {index} and --num-tasks {number}. Correct them."
+            )
 
     def _check_sources(self) -> None:
         sources: dict[str, object] = {"--depth": self.depth, "--transmission": self.transmission}
@@ -118,7 +194,7 @@ class MakeOptions(DepthOptions):
         if unused := [name for name in UNUSED.get(source, ()) if getattr(self, name) != default[name]]:
             raise UsageError(
                 f"An option has no part in {given[0]}. Expected only options that it uses, received "
-                f"{', '.join('--' + name.replace('_', '-') for name in unused)}. Take them out."
+                f"{_listed(unused)}. Take them out."
             )
 
     @property

@@ -4,18 +4,24 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hazegen import stores
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.records import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
 INPUTS = "inputs.csv"
 PLAN = "plan.jsonl"
+# The files beside the shards whose SHA-256 the manifest keeps.
+TABLES = (INPUTS, PLAN)
 SPLITS = ("train", "validation", "test")
+
+# Key of manifest.json that holds the digest of all its others.
+SEAL = "digest"
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 # 'user@' or 'user:secret@' before a URL's host; the second form also where the secret holds one of / ? #.
@@ -81,6 +87,10 @@ class Manifest:
         shards: In the order of their names.
         schema_version: Of the record and of this file.
         about: Licence, citation and source of the photos and depth maps.
+        tables: SHA-256 of inputs.csv and plan.jsonl.
+        also_made_with: Other versions that some of the shards were made with, where any were.
+        sources: Of a dataset put together from others: for each its digest, recipe, seed, variants, reading, about
+            and versions.
     """
 
     kind: str
@@ -99,6 +109,9 @@ class Manifest:
     shards: tuple[Shard, ...]
     schema_version: int = SCHEMA_VERSION
     about: About = About()
+    tables: dict[str, str] = field(default_factory=dict)
+    also_made_with: tuple[dict[str, str], ...] = ()
+    sources: tuple[dict[str, Any], ...] = ()
 
     def shards_of(self, split: str) -> list[Shard]:
         """The shards of one split.
@@ -120,7 +133,9 @@ class Manifest:
         return sum(shard.records for shard in self.shards if shard.split == split)
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
+        """The text of manifest.json, with the digest of all else in it."""
+        content = dataclasses.asdict(self)
+        return json.dumps(content | {SEAL: seal(content)}, indent=1, sort_keys=True) + "\n"
 
 
 def digest(known: Manifest) -> str:
@@ -129,18 +144,41 @@ def digest(known: Manifest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def seal(content: Mapping[str, Any]) -> str:
+    """The digest that manifest.json carries: SHA-256 of the canonical JSON of all else in it."""
+    others = {name: value for name, value in content.items() if name != SEAL}
+    return hashlib.sha256(json.dumps(others, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write(folder: Path, known: Manifest) -> Manifest:
+    """Writes manifest.json, whole, with the digests of the tables that lie in `folder`: the mark of a finished dataset.
+
+    Returns:
+        The manifest as it was written.
+    """
+    known = dataclasses.replace(known, tables={name: sha256(folder / name) for name in TABLES})
+    stores.write_text(folder / MANIFEST, [known.to_json()])
+    return known
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def load(folder: Path) -> Manifest:
     """The manifest of the dataset in `folder`.
 
     Raises:
         RefusedError: None there (so the dataset is not finished), not readable, of another schema
-            version, or with a shard whose name leads out of the folder.
+            version, edited or damaged, or with a shard whose name leads out of the folder.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise RefusedError(
             f"'{folder}' is no finished dataset. Expected a {MANIFEST} in it, received a folder without one. "
-            "Run hazegen make to its end, or check the path."
+            f"Run hazegen make to its end, or hazegen repair {folder} where it was finished before, or check the path."
         )
     try:
         content = json.loads(path.read_bytes())
@@ -150,10 +188,12 @@ def load(folder: Path) -> Manifest:
                 f"'{path}' has another schema version. Expected {SCHEMA_VERSION}, received {version}. "
                 "Read it with the hazegen that made it, or make the dataset again."
             )
+        _check_seal(path, content.pop(SEAL), content)
         shards = tuple(Shard(**shard) for shard in content.pop("shards"))
-        about = About(**content.pop("about", {}))
-        manifest = Manifest(**content, shards=shards, about=about)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        about = About(**content.pop("about"))
+        others = content | {name: tuple(content[name]) for name in ("also_made_with", "sources")}
+        manifest = Manifest(**others, shards=shards, about=about)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, RefusedError):
             raise
         raise _unreadable(path, error) from None
@@ -164,25 +204,36 @@ def load(folder: Path) -> Manifest:
     return manifest
 
 
+def _check_seal(path: Path, told: Any, content: Mapping[str, Any]) -> None:
+    received = seal(content)
+    if told != received:
+        raise RefusedError(
+            f"'{path}' was edited or damaged. Expected the content whose SHA-256 it carries, {str(told)[:12]}..., "
+            f"received {received[:12]}.... Run hazegen repair {path.parent}, or copy the file again. (hazegen card "
+            "changes licence, citation and source.)"
+        )
+
+
 def _unreadable(path: Path, error: Exception) -> RefusedError:
     return RefusedError(
         f"'{path}' cannot be read. Expected the manifest that hazegen make wrote, received: "
-        f"{type(error).__name__}: {error}. Copy the dataset again."
+        f"{type(error).__name__}: {error}. Run hazegen repair {path.parent}, or copy the file again."
     )
 
 
 def _check_shape(manifest: Manifest) -> None:
     """Refuses what readers would stumble over: other kinds and codecs, names that lead away, odd numbers."""
-    known = manifest.kind == "pairs" and manifest.codec in ("jpeg", "png")
+    known = manifest.kind == "pairs" and manifest.codec in ("jpeg", "png") and set(manifest.tables) == set(TABLES)
     splits = {split: counts.get("records") for split, counts in manifest.splits.items()}
     numbers = [*splits.values(), *(manifest.inputs.get(name) for name in ("found", "used", "rejected"))]
     numbers += [manifest.smallest.get(side) for side in ("height", "width")]
     numbers += [number for shard in manifest.shards for number in (shard.bytes, shard.records)]
     if not known or set(splits) != set(SPLITS) or not all(type(n) is int and n >= 0 for n in numbers):
         raise RefusedError(
-            "The manifest cannot be read. Expected kind pairs, codec jpeg or png, and whole numbers of records, bytes, "
-            f"inputs and pixels, received kind {manifest.kind!r}, codec {manifest.codec!r}, splits {splits}, inputs "
-            f"{manifest.inputs}. Copy the dataset again."
+            "The manifest cannot be read. Expected kind pairs, codec jpeg or png, whole numbers of records, bytes, "
+            f"inputs and pixels, and digests of {' and '.join(TABLES)}, received kind {manifest.kind!r}, codec "
+            f"{manifest.codec!r}, splits {splits}, inputs {manifest.inputs}, tables {sorted(manifest.tables)}. Copy "
+            "the dataset again."
         )
     for shard in manifest.shards:
         if not isinstance(shard.name, str) or not _SAFE_NAME.fullmatch(shard.name):
@@ -205,5 +256,31 @@ def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
         if size != shard.bytes:
             raise VerifyError(
                 f"Shard '{shard.name}' is not what the manifest says. Expected {shard.bytes} bytes, received "
-                f"{'no file' if size is None else size}. Run hazegen verify {folder}, and make or download it again."
+                f"{'no file' if size is None else size}. Run hazegen verify {folder}, then hazegen repair {folder}, or "
+                "download it again."
             )
+
+
+def check_tables(folder: Path, known: Manifest) -> None:
+    """Holds inputs.csv and plan.jsonl against the manifest, as whoever writes a loaded manifest anew must before.
+
+    Raises:
+        VerifyError: One of them is missing or another.
+    """
+    for name, problem in damaged_tables(folder, known).items():
+        raise VerifyError(
+            f"'{folder / name}' is not what the manifest says: {problem}. Run hazegen repair {folder}, or copy the "
+            "file again."
+        )
+
+
+def damaged_tables(folder: Path, known: Manifest) -> dict[str, str]:
+    """What is wrong with inputs.csv and plan.jsonl, by name; empty where both are as the manifest says."""
+    problems = {}
+    for name, told in sorted(known.tables.items()):
+        received = sha256(folder / name) if (folder / name).is_file() else None
+        if received is None:
+            problems[name] = "expected a file, received none"
+        elif received != told:
+            problems[name] = f"expected SHA-256 {told[:12]}..., received {received[:12]}..."
+    return problems

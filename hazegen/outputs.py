@@ -33,6 +33,8 @@ def check(paths: Iterable[Path | None]) -> None:
 def _why_not(path: Path) -> str:
     if path.is_dir():
         return "a folder"
+    if stores.is_remote(path):
+        return ""  # a store tells whether it can be written to when it is written to
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=folder):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hazegen import artifacts, card, images, preview, tracking
+from hazegen import artifacts, card, images, preview, stores, tracking
 from hazegen.tracking import Session
 
 TABLE_PAIRS = 32
@@ -36,7 +36,8 @@ def log_pairs(session: Session, folder: Path, name: str) -> None:
     artifact.add(table, "pairs")
     artifacts.log_artifact(session, artifact, ["latest"])
     histograms = {f"pairs/{quantity}": wandb.Histogram(column, num_bins=32) for quantity, column in spread.items()}
-    session.run.log({"pairs/preview": wandb.Image(str(folder / card.PREVIEW)), **histograms})
+    with stores.local_copy(folder / card.PREVIEW) as picture:
+        session.run.log({"pairs/preview": wandb.Image(str(picture)), **histograms})
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:

@@ -1,11 +1,11 @@
 """Finds photos and their depth maps, and pairs them by name: never by their order."""
 
-import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from hazegen import stores
 from hazegen.errors import UsageError
 
 IMAGE_SUFFIXES = frozenset(
@@ -95,15 +95,22 @@ def by_key(root: Path, pattern: str, suffixes: Collection[str]) -> tuple[dict[st
     expression = _expression(pattern)
     found: dict[str, list[str]] = {}
     others: set[str] = set()
-    for name in sorted(_walk(root)):
-        path = PurePosixPath(name)
-        parent, stem = (PurePosixPath(), str(path.with_suffix(""))) if "/" in pattern else (path.parent, path.stem)
-        match = expression.fullmatch(stem) if path.suffix.lower() in suffixes else None
+    for name in sorted(stores.files_below(root)):
+        folder, stem, suffix = _parts(name)
+        parent, stem = ("", folder + stem) if "/" in pattern else (folder, stem)
+        match = expression.fullmatch(stem) if suffix.lower() in suffixes else None
         if match:
-            found.setdefault(str(parent / match.group("key")), []).append(name)
+            found.setdefault(parent + match.group("key"), []).append(name)
         else:
             others.add(name)
     return found, others
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Folder (with its slash), stem and suffix of a path, as pathlib has them in a tenth of its time."""
+    folder, slash, file = name.rpartition("/")
+    stem, dot, suffix = file.rpartition(".")
+    return (folder + slash, stem, dot + suffix) if stem and suffix else (folder + slash, file, "")
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
@@ -115,24 +122,6 @@ def _expression(pattern: str) -> re.Pattern[str]:
         )
     before, after = pattern.split("{key}")
     return re.compile(f"{re.escape(before)}(?P<key>.+){re.escape(after)}", re.DOTALL)
-
-
-def _walk(root: Path) -> Iterator[str]:
-    """Paths of all files below `root`, relative to it, with forward slashes."""
-    if not root.is_dir():
-        received = "a file" if root.exists() else "nothing of that name"
-        raise UsageError(f"'{root}' is not a folder. Expected a folder of files, received {received}. Check the path.")
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        # A link that leads back up would be walked for ever.
-        folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(folder, name)) not in seen]  # noqa: PTH118
-        relative = PurePosixPath(os.path.relpath(folder, root).replace(os.sep, "/"))
-        yield from (str(relative / name) for name in names)
 
 
 def frames(stack: Path, count: int) -> list[SceneRef]:

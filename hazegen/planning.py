@@ -1,34 +1,30 @@
 """What hazegen make decides before any work: inputs, splits, shards, and what the bytes depend on."""
 
 import dataclasses
-import hashlib
+import gc
 import math
-import os
-import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cv2
-import numpy as np
-
-from hazegen import engine, images, intrinsics, pairing, records, sampling, scenes, shards, splits
-from hazegen.build import ShardTask
-from hazegen.depth import containers, conventions, estimation
+from hazegen import engine, images, pairing, sampling, scenes, shards, splits
+from hazegen.depth import containers, conventions, estimation, formats
 from hazegen.depth.formats import from_camera_file
 from hazegen.depth.options import check_reading
-from hazegen.errors import HazegenError, RefusedError, UsageError
+from hazegen.errors import RefusedError, UsageError
+from hazegen.fingerprints import versions
 from hazegen.make_options import MakeOptions
 from hazegen.pairing import Rejected, SceneRef
 from hazegen.reading import Reading
 from hazegen.recipe import Recipe
+from hazegen.shards import ShardPlan
 from hazegen.variants import Settings
 
-# Of a larger file so many bytes are read at three places, to tell it from another of its name and size: 0.15 ms
-# where all of 2 MB takes 1.2 ms (one core, files in the page cache).
-PART = 64 * 1024
+# Fields of Reading and of Settings that a plan's header has as they are.
+KEPT = ("convention", "fov_deg", "fit_depth", "sparse_scale", "flat_m", "depth_entries")
+DECIDING = ("variants", "seed", "codec", "quality", "maps")
 # Mean size of an encoded pixel, for the size of shards alone: JPEG 95 4:4:4 and PNG, both images.
 BYTES_PER_PIXEL = {"jpeg": 0.75, "png": 3.2}
 
@@ -38,16 +34,25 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        tasks: One for each shard.
+        shards: All of them, with their scenes.
+        settings: What decides the pairs of every scene.
         rejected: Inputs rejected by their names alone.
         found: Number of inputs.
         others: Number of files whose names are of another pattern or format, which are no inputs.
+        scene_bytes: About how many bytes the pairs of a scene take.
     """
 
-    tasks: list[ShardTask]
+    shards: list[ShardPlan]
+    settings: Settings
     rejected: list[Rejected]
     found: int
     others: int
+    scene_bytes: float
+
+    @property
+    def scenes(self) -> Iterator[SceneRef]:
+        """The scenes of all shards."""
+        return (ref for shard in self.shards for ref in shard.scenes)
 
 
 def plan(options: MakeOptions, recipe: Recipe, failed: Mapping[str, str] | None = None) -> Plan:
@@ -55,6 +60,45 @@ def plan(options: MakeOptions, recipe: Recipe, failed: Mapping[str, str] | None 
 
     Args:
         failed: Photos, and why the depth network gave no depth for them.
+    """
+    settings = settings_for(options, recipe)
+    with _without_collection():
+        return _plan(options, settings, failed or {})
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keeps Python from looking for cycles: among millions of names it finds none, in a quarter of the time of all."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _plan(options: MakeOptions, settings: Settings, failed: Mapping[str, str]) -> Plan:
+    reading = settings.reading
+    found, rejected, others = find_inputs(options, reading, failed)
+    found = shards.in_hash_order(found)[: options.limit]
+    total = len(found) + len(rejected)
+    split_of, left_out = _split(found, options)
+    if left_out:
+        found = [ref for ref in found if ref.key in split_of]
+    if not found:
+        raise RefusedError(_nothing_found(options, rejected + left_out, total))
+    scene_bytes = BYTES_PER_PIXEL[options.codec] * _pixels_of(found[0], reading) * settings.variants
+    per_shard = max(1, round(options.shard_mb * 1e6 / scene_bytes))
+    plans = shards.plan_shards(found, split_of, per_shard)
+    return Plan(plans, settings, rejected + left_out, total, others, scene_bytes)
+
+
+def settings_for(options: MakeOptions, recipe: Recipe) -> Settings:
+    """What the options say of every scene, before any input is listed.
+
+    Raises:
+        UsageError: Options that contradict the recipe or each other.
     """
     engine.check_workers(options.workers if options.workers is not None else 1)
     variants = sampling.count_variants(recipe, options.variants)
@@ -66,19 +110,7 @@ def plan(options: MakeOptions, recipe: Recipe, failed: Mapping[str, str] | None 
     reading = options.reading()
     check_reading(reading)
     _check_recipe(reading, recipe)
-    found, rejected, others = find_inputs(options, reading, failed or {})
-    found = sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.limit]
-    total = len(found) + len(rejected)
-    split_of, left_out = _split(found, options)
-    used = [ref for ref in found if ref.key in split_of]
-    if not used:
-        raise RefusedError(_nothing_found(options, rejected + left_out, total))
-    pixels = _pixels_of(used[0], reading)
-    scene_mb = BYTES_PER_PIXEL[options.codec] * pixels * variants / 1e6
-    per_shard = max(1, round(options.shard_mb / scene_mb))
-    plans = shards.plan_shards(used, split_of, per_shard)
-    settings = Settings(reading, recipe, variants, options.seed, options.codec, options.quality, options.maps)
-    return Plan([ShardTask(p, options.out, settings) for p in plans], rejected + left_out, total, others)
+    return Settings(reading, recipe, variants, options.seed, options.codec, options.quality, options.maps)
 
 
 def find_inputs(
@@ -100,7 +132,7 @@ def find_inputs(
 def find_photos(options: MakeOptions) -> tuple[list[SceneRef], list[Rejected], int]:
     """The photos that a network estimates depth for, with the names of their maps, no more than --limit."""
     found, rejected, others = pairing.find_photos(options.images, options.patterns()[0])
-    first = sorted(found, key=lambda ref: records.hash_order(ref.key))[: options.limit]
+    first = shards.in_hash_order(found)[: options.limit]
     maps = [str(PurePosixPath(ref.image).with_suffix(estimation.SUFFIX)) for ref in first]
     return [dataclasses.replace(r, depth=name) for r, name in zip(first, maps, strict=True)], rejected, others
 
@@ -153,59 +185,13 @@ def _pixels_of(ref: SceneRef, reading: Reading) -> int:
     return header.width * header.height
 
 
-def fingerprint(ref: SceneRef, reading: Reading) -> dict[str, Any]:
-    """What tells the files of a scene from changed ones of the same names: digests of a part, of the camera's whole.
-
-    Times tell nothing: a copy has another time, and a file that was unpacked an old one. A file that is missing or
-    cannot be read is left out: its scene is rejected with the reason later.
-    """
-    stacked = ref.frame is not None
-    parts: dict[str, tuple[Callable[[], Path | None], Callable[[Path], str]]] = {
-        "image": (lambda: reading.images if stacked else reading.images / ref.image, _digest_of_parts),
-        "depth": (lambda: scenes.depth_path(ref, reading) if reading.flat_m is None else None, _digest_of_parts),
-        "mask": (lambda: scenes.mask_path(ref, reading), _digest_of_parts),
-        "sparse": (lambda: scenes.sparse_path(ref, reading), _digest_of_parts),
-        "camera": (lambda: intrinsics.intrinsics_path(ref, reading), _digest),
-    }
-    told = {name: _of_file(find, measure) for name, (find, measure) in parts.items()}
-    return {f"{name}_sha256": value for name, value in told.items() if value is not None}
-
-
-def _of_file(find: Callable[[], Path | None], measure: Callable[[Path], str]) -> str | None:
-    try:
-        path = find()
-        return None if path is None else measure(path)
-    except (HazegenError, OSError):
-        return None
-
-
-def _digest_of_parts(path: Path) -> str:
-    """SHA-256 of a file's size and of PART bytes at its begin, middle and end: of all of it, where it is small.
-
-    Not told is a change of a larger file that leaves its size and all three parts as they were.
-    """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        digest = hashlib.sha256(f"{size}:".encode())
-        for start in (0, max(PART, (size - PART) // 2), max(2 * PART, size - PART)):
-            file.seek(start)
-            digest.update(file.read(PART))
-    return digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(images.read_file(path)).hexdigest()
-
-
 def deciding(settings: Settings) -> dict[str, Any]:
     """What decides the bytes beside inputs and recipe, without the machine's paths."""
-    kept = ("convention", "fov_deg", "fit_depth", "sparse_scale", "flat_m", "depth_entries")
-    reading: dict[str, Any] = {name: getattr(settings.reading, name) for name in kept}
+    reading: dict[str, Any] = {name: getattr(settings.reading, name) for name in KEPT}
     reading["depth_format"] = {name: _as_json(value) for name, value in settings.reading.depth_format.items()}
     reading["camera_files"] = settings.reading.camera is not None
     reading["sparse_files"] = settings.reading.sparse is not None
-    names = ("variants", "seed", "codec", "quality", "maps")
-    return {"reading": reading, **{name: getattr(settings, name) for name in names}}
+    return {"reading": reading, **{name: getattr(settings, name) for name in DECIDING}}
 
 
 def _as_json(value: Any) -> Any:
@@ -215,12 +201,64 @@ def _as_json(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides the bytes of a dataset."""
-    return {
-        "hazegen": version("hazegen"),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "scipy": version("scipy"),
-        "machine": platform.machine(),
-    }
+def header_of(settings: Settings, found: int, model: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The header of a plan: all that decides its dataset, beside the inputs.
+
+    Args:
+        found: Number of inputs.
+        model: What decided the depth, where a network estimated it.
+    """
+    header = {"recipe": settings.recipe.as_dict(), "found": found, **deciding(settings), "versions": versions()}
+    if model is not None:
+        header["reading"] |= {"model": dict(model)}
+    return header
+
+
+def settings_of(
+    header: Mapping[str, Any], images: Path, depth: Path | None, camera: Path | None = None, sparse: Path | None = None
+) -> Settings:
+    """What a plan's header says, for inputs that lie at these places.
+
+    Args:
+        depth: None where all pixels have one depth.
+
+    Raises:
+        UsageError: Files that the plan was made with are not given, or others are.
+        RefusedError: The header cannot be read.
+    """
+    from hazegen import config
+
+    try:
+        told = header["reading"]
+        for name, path in (("camera", camera), ("sparse", sparse)):
+            _check_same_files(name, told[f"{name}_files"], path)
+        if told["flat_m"] is None and depth is None:
+            raise UsageError("The plan was made with depth maps. Expected --depth, received none. Add it.")
+        recipe = config.build(Recipe, header["recipe"], "recipe.")
+        kept = {name: told[name] for name in KEPT}
+        fmt = {name: _from_json(name, value) for name, value in told["depth_format"].items()}
+        reading = Reading(images, depth or images, camera, depth_format=fmt, sparse=sparse, **kept)
+        conventions.find(reading.convention)
+        return Settings(reading, recipe, **{name: header[name] for name in DECIDING})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise RefusedError(
+            "The plan's header cannot be read. Expected what hazegen make wrote, received: "
+            f"{type(error).__name__}: {error}. Make the dataset again."
+        ) from None
+
+
+def _check_same_files(name: str, were_given: bool, path: Path | None) -> None:
+    if were_given != (path is not None):
+        raise UsageError(
+            f"The plan was made with{'' if were_given else 'out'} --{name}. Expected the same again, received "
+            f"{path or 'none'}. {'Add' if were_given else 'Leave out'} --{name}."
+        )
+
+
+def _from_json(name: str, value: Any) -> Any:
+    """A value of DepthFormat from what `_as_json` made of it."""
+    if isinstance(value, list):
+        return tuple(float(one) for one in value)
+    return float(value) if isinstance(value, str) and name not in formats.TEXTS else value

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from hazegen import images, manifest, records
+from hazegen import images, manifest, records, stores
 from hazegen.errors import UsageError
 
 TILE = 240
@@ -46,7 +46,8 @@ def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) 
             band[: row.shape[0], x : x + row.shape[1]] = row
         sheet = np.vstack([sheet, band])
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(images.encode(sheet, out.suffix))
+    with stores.whole_file(out) as file:
+        file.write(images.encode(sheet, out.suffix))
     return len(chosen)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from hazegen import artifacts, card, manifest, tracking
+from hazegen import artifacts, card, manifest, stores, tracking
 from hazegen.errors import StoreError, UsageError, VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest
 from hazegen.pair_table import log_pairs
@@ -119,17 +120,23 @@ def publish(folder: Path, options: PublishOptions, choice: Choice, say: Say) -> 
     """Verifies the dataset in `folder` and publishes it as an artifact.
 
     All else comes after it: of an artifact that was not sent whole nothing is to be found but a run
-    marked as failed.
+    marked as failed. To the shards of a dataset in a store it points where they are, as --reference does.
 
     Raises:
         VerifyError: The dataset is not what its manifest says; nothing was sent.
         StoreError: The server or the store failed; the same command can be given again.
     """
-    root = tracking.root_beside(folder) if choice.mode != "off" else folder
+    # W&B's files of a dataset in a store lie in the current folder.
+    here = Path.cwd() / folder.name if stores.is_remote(folder) else folder
+    root = tracking.root_beside(here) if choice.mode != "off" else here
     known = verified(folder)
     folder = folder.resolve()  # the artifact's paths are relative to it, and name nothing that leads here
+    if stores.is_remote(folder) and options.reference is None:
+        options = dataclasses.replace(options, reference=str(folder))
     with tempfile.TemporaryDirectory() as scratch, tracking.environment(Path(scratch)):
-        artifact = build_artifact(folder, known, options)
+        kept = Path(scratch) if choice.mode == "off" else root / "wandb" / f"{options.name}-{manifest.digest(known)}"
+        beside = fetch_companions(folder, kept) if stores.is_remote(folder) else folder
+        artifact = build_artifact(folder, known, options, beside)
     entries = artifact.manifest.entries.values()
     sizes = [(entry.ref is None, entry.size or 0) for entry in entries]
     result = Published(
@@ -156,11 +163,20 @@ def publish(folder: Path, options: PublishOptions, choice: Choice, say: Say) -> 
     )
     if session is None:
         raise StoreError("W&B could not be started. Expected a run to log to, received none (see above). Try again.")
-    return _log(session, artifact, folder, options, result, say)
+    result = _log(session, artifact, folder, beside, options, result, say)
+    if beside != folder and session.online:
+        shutil.rmtree(beside)
+    return result
 
 
 def _log(
-    session: Session, artifact: Any, folder: Path, options: PublishOptions, result: Published, say: Say
+    session: Session,
+    artifact: Any,
+    folder: Path,
+    beside: Path,
+    options: PublishOptions,
+    result: Published,
+    say: Say,
 ) -> Published:
     """Sends the artifact, or keeps it for 'wandb sync'; then logs what it was made of, and its pairs."""
     aliases = ["latest", *options.aliases()]
@@ -178,7 +194,7 @@ def _log(
         tracking.close_session(session, 1, lambda _: None)
         raise
     try:
-        photos = _photos(folder, options.name, artifact.metadata)
+        photos = _photos(beside, options.name, artifact.metadata)
         artifacts.log_artifact(session, photos, ["latest"], used=True)
         log_pairs(session, folder, options.name)
     except Exception as error:  # the dataset is published: this only shows it
@@ -193,10 +209,8 @@ def verified(folder: Path) -> Manifest:
     Raises:
         VerifyError: It is not, or its card is missing.
     """
-    rows, strangers = verify(folder)
-    bad = [f"{row.shard.name}: {row.problem}" for row in rows if row.problem]
-    bad += [f"{name}: not in the manifest" for name in strangers]
-    bad += [f"{name}: missing" for name in COMPANIONS if not (folder / name).is_file()]
+    found = verify(folder)
+    bad = found.problems() + [f"{name}: missing" for name in found.card]
     if bad:
         raise VerifyError(
             f"'{folder}' cannot be published. Expected a sound dataset with its card, received {'; '.join(bad[:5])}. "
@@ -205,33 +219,47 @@ def verified(folder: Path) -> Manifest:
     return manifest.load(folder)
 
 
-def build_artifact(folder: Path, known: Manifest, options: PublishOptions) -> Any:
-    """The artifact, with the digest of each file, and no file copied: 'immutable' is wandb's word for that."""
+def fetch_companions(folder: Path, target: Path) -> Path:
+    """Copies of what lies beside the shards in a store: W&B reads the files that it sends, now or when it syncs."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in COMPANIONS:
+        with (folder / name).open("rb") as source, (target / name).open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+    return target
+
+
+def build_artifact(folder: Path, known: Manifest, options: PublishOptions, beside: Path | None = None) -> Any:
+    """The artifact, with the digest of each file, and no file copied: 'immutable' is wandb's word for that.
+
+    Args:
+        beside: Folder of what lies beside the shards, where it is another one.
+    """
+    beside = folder if beside is None else beside
     artifact = tracking.load_wandb().Artifact(
         options.name,
         type="dataset",
         metadata=facts(known),
-        description=(folder / card.README).read_text(encoding="utf-8").split("---\n", 2)[-1].strip(),
+        description=(beside / card.README).read_text(encoding="utf-8").split("---\n", 2)[-1].strip(),
     )
-    names = list(COMPANIONS)
+    paths = [beside / name for name in COMPANIONS]
     if options.reference is None:
-        names += [shard.name for shard in known.shards]
+        paths += [folder / shard.name for shard in known.shards]
     else:
         add_references(artifact, check_reference(options.reference), folder, known.shards)
-    total = sum((folder / name).stat().st_size for name in names)
+    total = sum(path.stat().st_size for path in paths)
     with tqdm(total=total, unit="B", unit_scale=True, desc="digesting", disable=None) as bar:
-        for name in names:
-            entry = artifact.add_file(str(folder / name), name=name, policy="immutable", skip_cache=True)
+        for path in paths:
+            entry = artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
             bar.update(entry.size or 0)
     return artifact
 
 
-def _photos(folder: Path, name: str, told: dict[str, Any]) -> Any:
+def _photos(beside: Path, name: str, told: dict[str, Any]) -> Any:
     """What the dataset was made of, as the artifact that the publishing run has used: names and fates, no photo."""
     about = {"about": told["about"], "inputs": told["inputs"], "reading": told["reading"]}
     artifact = tracking.load_wandb().Artifact(f"{name}-photos", type="photos", metadata=about)
     for file in (INPUTS, PLAN):
-        artifact.add_file(str(folder / file), name=file, policy="immutable", skip_cache=True)
+        artifact.add_file(str(beside / file), name=file, policy="immutable", skip_cache=True)
     return artifact
 
 

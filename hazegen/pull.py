@@ -95,6 +95,7 @@ def pull(source: str, out: Path | None = None) -> Pulled:
         StoreError: The server or the store failed; the same command goes on.
         VerifyError: A file is not what the manifest says.
     """
+    stores.on_disk(out or Path(), "--out of hazegen pull")
     if not _ADDRESS.fullmatch(source):
         raise UsageError(
             f"No such address. Expected wandb:entity/project/name:alias, received {source!r}. The alias may be "
@@ -171,7 +172,7 @@ def _claim(folder: Path, address: str, digest: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise RefusedError(f"'{folder}' is a file. Expected a new folder, received a file. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{SOURCE}.tmp").unlink(missing_ok=True)
+    stores.sweep(folder, SOURCE)
     there = list(folder.iterdir())
     found = read_source(folder)
     if there and found.get("digest") != digest:

@@ -9,6 +9,7 @@ References:
 """
 
 import hashlib
+import itertools
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import crc32c
 
 from hazegen.errors import VerifyError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Kind = Literal["text", "bytes", "float", "int"]
 
@@ -38,8 +39,8 @@ FEATURES: dict[str, Feature] = {
     "key": Feature("text", 1, "name of the pair: SCENE#VARIANT"),
     "scene": Feature("text", 1, "name of the scene, the same for all its variants"),
     "variant": Feature("int", 1, "number of the variant within its scene"),
-    "clean": Feature("bytes", 1, "clean image J, encoded as the manifest says"),
-    "hazy": Feature("bytes", 1, "hazy image I, encoded likewise"),
+    "clean": Feature("bytes", 1, "clean image J: the photo's own bytes where it is of the manifest's codec"),
+    "hazy": Feature("bytes", 1, "hazy image I, encoded as the manifest says"),
     "height": Feature("int", 1, "height of both [px]"),
     "width": Feature("int", 1, "width of both [px]"),
     "beta": Feature("float", 3, "extinction coefficient for red, green, blue [1/m]"),
@@ -62,8 +63,12 @@ def encode(values: Mapping[str, Any]) -> bytes:
     required = {name for name, feature in FEATURES.items() if not feature.optional}
     if not required <= set(values) <= set(FEATURES):
         raise TypeError(f"Expected the features {sorted(FEATURES)}, received {sorted(values)}.")
-    entries = (_message(1, name.encode()) + _message(2, _encode_feature(name, values[name])) for name in sorted(values))
-    return _message(1, b"".join(_message(1, entry) for entry in entries))
+    # Parts are joined once, at the end: pictures would be copied once for each message that they lie in.
+    entries = (
+        _message(1, [*_message(1, [name.encode()]), *_message(2, _encode_feature(name, values[name]))])
+        for name in sorted(values)
+    )
+    return b"".join(_message(1, list(itertools.chain.from_iterable(entries))))
 
 
 def decode(record: bytes) -> dict[str, Any]:
@@ -89,7 +94,7 @@ _TYPES: dict[Kind, type] = {"text": str, "bytes": bytes, "float": float, "int": 
 _TAGS: dict[Kind, int] = {"text": 1, "bytes": 1, "float": 2, "int": 3}
 
 
-def _encode_feature(name: str, value: Any) -> bytes:
+def _encode_feature(name: str, value: Any) -> list[bytes]:
     feature = FEATURES[name]
     items = [value] if feature.size == 1 else list(value)
     if len(items) != feature.size or not all(type(item) is _TYPES[feature.kind] for item in items):
@@ -98,12 +103,12 @@ def _encode_feature(name: str, value: Any) -> bytes:
             f"received {[type(item).__name__ for item in items]}."
         )
     if feature.kind == "float":
-        content = _message(1, struct.pack(f"<{len(items)}f", *items))
+        content = _message(1, [struct.pack(f"<{len(items)}f", *items)])
     elif feature.kind == "int":
-        content = _message(1, b"".join(_varint(item & 0xFFFFFFFFFFFFFFFF) for item in items))
+        content = _message(1, [_varint(item & 0xFFFFFFFFFFFFFFFF) for item in items])
     else:
         raw = (item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item for item in items)
-        content = b"".join(_message(1, item) for item in raw)
+        content = [part for item in raw for part in _message(1, [item])]
     return _message(_TAGS[feature.kind], content)
 
 
@@ -128,7 +133,12 @@ def _decode_feature(name: str, data: bytes) -> Any:
 # --- protocol buffers: the few lines of the wire format that an Example uses ---
 
 
+_BYTES = tuple(bytes((value,)) for value in range(0x80))
+
+
 def _varint(number: int) -> bytes:
+    if number < len(_BYTES):
+        return _BYTES[number]
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -137,9 +147,9 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _message(tag: int, content: bytes) -> bytes:
-    """A length-delimited field (wire type 2)."""
-    return _varint(tag << 3 | 2) + _varint(len(content)) + content
+def _message(tag: int, content: list[bytes]) -> list[bytes]:
+    """A length-delimited field (wire type 2), in parts, as its content is."""
+    return [_varint(tag << 3 | 2), _varint(sum(map(len, content))), *content]
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -182,7 +192,7 @@ def _fields(data: bytes, tag: int) -> Iterator[bytes]:
 def frame(record: bytes) -> bytes:
     """`record` as it stands in a TFRecord file."""
     length = struct.pack("<Q", len(record))
-    return length + struct.pack("<I", _masked_crc(length)) + record + struct.pack("<I", _masked_crc(record))
+    return b"".join((length, struct.pack("<I", _masked_crc(length)), record, struct.pack("<I", _masked_crc(record))))
 
 
 def read_shard(path: Path) -> Iterator[bytes]:

@@ -60,7 +60,8 @@ def add_references(artifact: Any, url: str, folder: Path, shards: tuple[Shard, .
     """Points `artifact` at the shards below `url`, each with the store's own checksum.
 
     Every shard's size is held against the manifest. Its content too, where the store tells it: a mounted
-    folder by SHA-256, S3 where the ETag is an MD5 (one part, no KMS). Elsewhere `hazegen pull` finds out.
+    folder by SHA-256, S3 where the ETag is an MD5 (one part, no KMS). Elsewhere `hazegen pull` finds out. Where
+    `folder` is that place itself, its content was read by `hazegen verify`.
 
     Raises:
         UsageError: The store's library is missing.
@@ -78,7 +79,8 @@ def add_references(artifact: Any, url: str, folder: Path, shards: tuple[Shard, .
             raise _other(shard, target, f"{[(str(entry.path), entry.size) for entry in entries[:3]]}")
         etag = str(entries[0].digest)
         # An ETag that is plain hexadecimal is the object's MD5; others tell nothing about its content.
-        if url.startswith("s3:") and re.fullmatch("[0-9a-f]{32}", etag) and etag != _digest(folder / shard.name, "md5"):
+        told = url.startswith("s3:") and url != str(folder) and re.fullmatch("[0-9a-f]{32}", etag)
+        if told and etag != _digest(folder / shard.name, "md5"):
             raise _other(shard, target, f"the MD5 {etag}")
 
 

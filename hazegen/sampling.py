@@ -237,7 +237,7 @@ def _seed(rng: np.random.Generator) -> int:
 
 def as_json_fields(haze: HazeParams) -> dict[str, object]:
     """The fields of `haze` that the record has no feature of its own for, without those of effects that are off."""
-    values = dataclasses.asdict(haze)
+    values = {field.name: getattr(haze, field.name) for field in dataclasses.fields(haze)}
     off = {field.name: field.default for field in dataclasses.fields(haze)}
     return {
         name: value

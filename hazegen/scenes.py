@@ -1,5 +1,6 @@
 """Reads one scene: a photo, and how far each of its pixels is."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import geometry, images, intrinsics
+from hazegen import geometry, images, intrinsics, stores
 from hazegen.depth import completion, containers, conventions, readers, refinement, scale, sky
 from hazegen.depth.alignment import is_resized
 from hazegen.depth.formats import RELATIVE, DepthFormat
-from hazegen.errors import HazegenError, RefusedError
+from hazegen.errors import HazegenError, RefusedError, StoreError
 from hazegen.geometry import Camera
 from hazegen.pairing import SceneRef
 from hazegen.reading import Reading
@@ -28,6 +29,10 @@ class SceneRejected(RefusedError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """With its code: by itself, an error goes to another process with its message alone."""
+        return type(self), (self.code, str(self))
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Scene:
         sky: Share of pixels without a surface.
         depth_format: What the numbers of its depth file were taken to mean.
         camera: Intrinsics, where any are known.
+        photo: The file that `clean` was decoded from; empty where there is none of its own.
     """
 
     key: str
@@ -54,6 +60,7 @@ class Scene:
     sky: float
     depth_format: DepthFormat
     camera: Camera | None = None
+    photo: bytes = b""
 
 
 def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
@@ -63,7 +70,7 @@ def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
         SceneRejected: The scene cannot be used; `code` says why in one word.
     """
     convention = conventions.find(reading.convention)
-    clean = _reading("image", lambda: read_clean(ref, reading))
+    clean, photo = _reading("image", lambda: _read_photo(ref, reading))
     camera, fmt = _reading("camera", lambda: intrinsics.read_camera(ref, reading, clean.shape[1], clean.shape[0]))
     depth_m = _reading("depth", lambda: _read_depth(ref, reading, fmt, clean.shape[:2]))
     depth_m = fitted(ref.key, depth_m, clean.shape[:2], reading, fmt)
@@ -82,11 +89,14 @@ def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
         distance_m = np.where(np.isinf(distance_m), np.float32(largest_m), distance_m)
     if recipe.needs_camera and camera is None:
         raise SceneRejected("camera", _no_camera(ref.key, "to place its haze in space"))
-    return Scene(ref.key, clean, distance_m, largest_m, holes, unbounded, fmt, camera)
+    return Scene(ref.key, clean, distance_m, largest_m, holes, unbounded, fmt, camera, photo)
 
 
 def _largest(key: str, distance_m: Floats) -> float:
     """The largest finite distance [m]."""
+    farthest = float(distance_m.max())
+    if math.isfinite(farthest):
+        return farthest
     finite = distance_m[np.isfinite(distance_m)]
     if not finite.size:
         raise SceneRejected(
@@ -101,16 +111,24 @@ def _reading(code: str, read: Any) -> Any:
     """`read()`, with an error of the file turned into the rejection of the scene."""
     try:
         return read()
+    except StoreError:  # says nothing about the scene: the run ends, and goes on when the store does
+        raise
     except (HazegenError, OSError) as error:
         raise SceneRejected(code, str(error)) from error
 
 
 def read_clean(ref: SceneRef, reading: Reading) -> NDArray[np.uint8]:
     """The photo of a scene, uint8 (height, width, 3)."""
+    return _read_photo(ref, reading)[0]
+
+
+def _read_photo(ref: SceneRef, reading: Reading) -> tuple[NDArray[np.uint8], bytes]:
+    """The photo of a scene, and its file where it has one of its own."""
     if ref.frame is not None:
-        return containers.read_stacked_photo(reading.images, ref.frame)
+        return containers.read_stacked_photo(reading.images, ref.frame), b""
     path = reading.images / ref.image
-    return images.as_rgb8(images.read_picture(path), path.name)
+    data = images.read_file(path)
+    return images.as_rgb8(images.decode(data, path.name), path.name), data
 
 
 def _check_upright(ref: SceneRef, reading: Reading) -> None:
@@ -155,7 +173,7 @@ def mask_path(ref: SceneRef, reading: Reading) -> Path | None:
 
 def _with_suffix(stem: Path, suffixes: Iterable[str]) -> Path | None:
     """The one file of this name with one of these suffixes, where there is exactly one."""
-    found = [path for suffix in suffixes if (path := stem.with_name(stem.name + suffix)).is_file()]
+    found = stores.with_suffixes(stem, suffixes)
     return found[0] if len(found) == 1 else None
 
 

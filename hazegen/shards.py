@@ -1,11 +1,11 @@
-"""The plan of a dataset, its atomic files, and what is left to do of it."""
+"""The plan of a dataset, its shards, and what is there of them already."""
 
-import filecmp
 import hashlib
+import itertools
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from hazegen.records import frame, hash_order
 
 # Results of finished shards lie here until the manifest is written.
 WORK = ".work"
+# Held while a run works in the folder; see locks.py.
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,16 @@ class ShardPlan:
     scenes: tuple[SceneRef, ...]
 
 
-def plan_shards(scenes: list[SceneRef], splits: dict[str, str], scenes_per_shard: int) -> list[ShardPlan]:
-    """Deals the scenes of each split to shards, in hash order, as evenly as whole scenes allow.
+def plan_shards(ordered: Sequence[SceneRef], splits: Mapping[str, str], scenes_per_shard: int) -> list[ShardPlan]:
+    """Deals the scenes of each split to shards, as evenly as whole scenes allow.
 
     Args:
+        ordered: In hash order, which each shard keeps.
         splits: Split of each scene's key.
         scenes_per_shard: Most scenes in a shard.
     """
     by_split: dict[str, list[SceneRef]] = {}
-    for scene in sorted(scenes, key=lambda scene: hash_order(scene.key)):
+    for scene in ordered:
         by_split.setdefault(splits[scene.key], []).append(scene)
     plans: list[ShardPlan] = []
     for split, members in sorted(by_split.items()):
@@ -48,82 +51,148 @@ def plan_shards(scenes: list[SceneRef], splits: dict[str, str], scenes_per_shard
     return plans
 
 
+def in_hash_order(scenes: Iterable[SceneRef]) -> list[SceneRef]:
+    """The scenes in the order in which shards hold them."""
+    return sorted(scenes, key=lambda scene: hash_order(scene.key))
+
+
 def write_plan(
-    out: Path,
-    header: dict[str, Any],
-    plans: list[ShardPlan],
-    fingerprint: Callable[[SceneRef], dict[str, Any]] = lambda _: {},
-) -> None:
-    """Writes the plan, or finds that the same one is there already and goes on with it.
+    out: Path, header: Mapping[str, Any], plans: Iterable[ShardPlan], *, other_versions: bool = False
+) -> bool:
+    """Writes the plan, or finds that the same one is there already.
 
     Args:
-        fingerprint: What tells a scene's files from changed ones of the same names.
+        other_versions: Whether a plan of other versions, but the same in all else, is gone on with.
+
+    Returns:
+        Whether it is new.
 
     Raises:
-        RefusedError: The folder holds something else, or the plan of another run.
+        RefusedError: There is the plan of another run.
     """
-    others = check_out(out)
-    out.mkdir(parents=True, exist_ok=True)
-    fresh = out / f"{PLAN}.tmp"
-    with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.writelines(f"{line}\n" for line in _plan_lines(header, plans, fingerprint))
-        file.flush()
-        os.fsync(file.fileno())
-    if not others:
-        stores.publish(fresh, out / PLAN)
-        return
-    same = filecmp.cmp(fresh, out / PLAN, shallow=False)
-    difference = None if same else _difference(out / PLAN, fresh)
-    fresh.unlink()
-    if difference:
+    plans = list(plans)
+    if not (out / PLAN).exists() and stores.write_new(out / PLAN, plan_lines(header, plans)):
+        return True
+    told, _ = read_plan(out)
+    check_header(out, told, header, other_versions=other_versions)
+    with (out / PLAN).open("rb") as file:
+        was = (line.decode("ascii", "replace") for line in itertools.islice(file, 1, None))
+        now = itertools.islice(plan_lines(header, plans), 1, None)
+        same = all(old == new for old, new in itertools.zip_longest(was, now))
+    if not same:
+        raise another_plan(out, "list of inputs, splits, or size of shards")
+    return False
+
+
+def plan_lines(header: Mapping[str, Any], plans: Iterable[ShardPlan]) -> Iterator[str]:
+    """The lines of a plan: its header, then one for each scene."""
+    yield json.dumps(header, sort_keys=True) + "\n"
+    for plan in plans:
+        shard = quoted(plan.name)
+        for scene in plan.scenes:
+            # As json.dumps has it, in a fifth of the time: a plan may have millions of lines.
+            number = "" if scene.frame is None else f'"frame": {scene.frame}, '
+            names = f'"image": {quoted(scene.image)}, "key": {quoted(scene.key)}'
+            yield f'{{"depth": {quoted(scene.depth)}, {number}{names}, "shard": {shard}}}\n'
+
+
+def read_plan(out: Path) -> tuple[dict[str, Any], Iterator[ShardPlan]]:
+    """The header of a plan, and its shards one by one as they are read.
+
+    Raises:
+        RefusedError: There is none, or it cannot be read; of its shards, while they are read.
+    """
+    try:
+        with (out / PLAN).open("rb") as file:
+            header = json.loads(file.readline())
+    except FileNotFoundError:
         raise RefusedError(
-            f"The output folder '{out}' holds a dataset of another plan. Expected the same inputs, recipe and seed, "
-            f"received a different {difference}. Choose another --out, or delete the folder."
+            f"'{out}' has no plan. Expected a {PLAN} in it, received none. Check the path, or run hazegen make."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(out, error) from None
+    if not isinstance(header, dict):
+        raise _unreadable(out, TypeError(f"its first line is no mapping but {type(header).__name__}"))
+    return header, _read_shards(out)
+
+
+def _read_shards(out: Path) -> Iterator[ShardPlan]:
+    try:
+        with (out / PLAN).open("rb") as file:
+            lines = (json.loads(line) for line in itertools.islice(file, 1, None))
+            for name, members in itertools.groupby(lines, lambda line: line["shard"]):
+                scenes = tuple(SceneRef(m["key"], m["image"], m["depth"], m.get("frame")) for m in members)
+                yield ShardPlan(name, name.split("-")[0], scenes)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _unreadable(out, error) from None
+
+
+def _unreadable(out: Path, error: Exception) -> RefusedError:
+    return RefusedError(
+        f"'{out / PLAN}' cannot be read. Expected the plan that hazegen make wrote, received: "
+        f"{type(error).__name__}: {error}. Run hazegen repair {out}, or delete the folder and make the dataset again."
+    )
+
+
+def check_header(out: Path, told: Mapping[str, Any], now: Mapping[str, Any], *, other_versions: bool = False) -> None:
+    """Holds the header of the plan in a folder against that of this run.
+
+    Raises:
+        RefusedError: They differ; names the first key that does, and of versions all.
+    """
+    now = json.loads(json.dumps(now))
+    names = sorted((told.keys() | now.keys()) - {"versions"})
+    for name in names:
+        if told.get(name) != now.get(name):
+            raise another_plan(out, f"{name}: {told.get(name)} before, {now.get(name)} now")
+    differing = differing_versions(told.get("versions", {}), now["versions"])
+    if differing and not other_versions:
+        raise RefusedError(
+            f"The dataset in '{out}' is of other versions, which may give other bytes. Expected those of its plan, "
+            f"received another {differing}. Install them again, pass --accept-versions to go on with these (the "
+            "manifest will say so), or --restart to begin anew."
         )
 
 
-def check_out(out: Path) -> list[str]:
-    """The files that are in the output folder already: none, or those of an unfinished dataset.
+def differing_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The versions that differ, in words; empty where none does."""
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return "; ".join(f"{name}: {before.get(name)} before, {now.get(name)} now" for name in names)
+
+
+def another_plan(out: Path, difference: str) -> RefusedError:
+    """The refusal to mix two datasets in one folder."""
+    return RefusedError(
+        f"The output folder '{out}' holds a dataset of another plan. Expected the same inputs, recipe and seed, "
+        f"received a different {difference}. Choose another --out, or pass --restart to remove it and begin anew."
+    )
+
+
+def check_out(out: Path) -> bool:
+    """Whether the output folder holds a plan already; what killed runs leave before it means nothing.
 
     Raises:
-        RefusedError: It is a file, or holds something else.
+        RefusedError: It is a file, or holds something else than a dataset.
     """
-    if out.exists() and not out.is_dir():
+    if out.is_file():
         raise RefusedError(
             f"The output '{out}' is a file. Expected a new folder, received a file. Choose another --out."
         )
-    # A plan that was being written when its run was killed means nothing.
-    others = [] if not out.exists() else [path.name for path in out.iterdir() if path.name != f"{PLAN}.tmp"]
-    if others and PLAN not in others:
+    others = [name for name in listing(out) if name != LOCK and not name.endswith(stores.TEMPORARY)]
+    if PLAN not in others and set(others) - {WORK}:
         raise RefusedError(
             f"The output folder '{out}' is not empty. Expected a new folder or an unfinished dataset of the same "
             f"plan, received {len(others)} other files, '{sorted(others)[0]}' among them. Choose another --out."
         )
-    return others
+    return PLAN in others
 
 
-def _plan_lines(
-    header: dict[str, Any], plans: list[ShardPlan], fingerprint: Callable[[SceneRef], dict[str, Any]]
-) -> Iterator[str]:
-    yield json.dumps(header, sort_keys=True)
-    for plan in plans:
-        for scene in plan.scenes:
-            line: dict[str, Any] = {"shard": plan.name, "key": scene.key, "image": scene.image, "depth": scene.depth}
-            line |= {} if scene.frame is None else {"frame": scene.frame}
-            yield json.dumps(line | fingerprint(scene), sort_keys=True)
-
-
-def _difference(old: Path, new: Path) -> str:
-    """Name of the first entry of the plan's header that differs; else the inputs do."""
-    with old.open(encoding="utf-8") as first, new.open(encoding="utf-8") as second:
-        try:
-            was, now = json.loads(first.readline()), json.loads(second.readline())
-        except ValueError:
-            return "plan (the old one cannot be read)"
-    for name in sorted(was.keys() | now.keys()):
-        if was.get(name) != now.get(name):
-            return f"{name}: {was.get(name)} before, {now.get(name)} now"
-    return "list or content of inputs, splits, or size of shards"
+def listing(folder: Path) -> set[str]:
+    """Names of what lies in a folder, by one listing; empty where there is none."""
+    try:
+        return {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> Shard:
@@ -141,15 +210,6 @@ def write_shard(path: Path, records: Iterable[bytes]) -> Shard:
 def result_path(out: Path, name: str) -> Path:
     """Where the result of a finished shard is kept until the manifest is written."""
     return out / WORK / f"{name}.json"
-
-
-def is_done(out: Path, plan: ShardPlan) -> bool:
-    """Whether this shard was finished by an earlier run of the same plan."""
-    try:
-        result = json.loads(result_path(out, plan.name).read_bytes())
-        return (out / plan.name).stat().st_size == result["shard"]["bytes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def is_finished(out: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,13 +25,19 @@ def assign(keys: Iterable[str], shares: dict[str, float], group_by: str | None, 
             frames of a video; without it each scene is a group.
         seed: Decides which groups fall where.
     """
-    groups: dict[str, list[str]] = {}
-    for key in keys:
-        groups.setdefault(_group(key, group_by), []).append(key)
+    if group_by is None:
+        return _deal(keys, shares, seed)
+    group_of = {key: _group(key, group_by) for key in keys}
+    dealt = _deal(set(group_of.values()), shares, seed)
+    return {key: dealt[group] for key, group in group_of.items()}
+
+
+def _deal(groups: Iterable[str], shares: dict[str, float], seed: int) -> dict[str, str]:
+    """The split of each group, by the order of their hashes."""
     order = sorted(groups, key=lambda group: hash_order(f"{seed}\x1fsplit\x1f{group}"))
     counts = _counts(len(order), shares)
-    names = [split for split in SPLITS for _ in range(counts[split])]
-    return {key: split for group, split in zip(order, names, strict=True) for key in groups[group]}
+    names = itertools.chain.from_iterable(itertools.repeat(split, counts[split]) for split in SPLITS)
+    return dict(zip(order, names, strict=True))
 
 
 def _counts(groups: int, shares: dict[str, float]) -> dict[str, int]:
@@ -46,9 +53,7 @@ def _counts(groups: int, shares: dict[str, float]) -> dict[str, int]:
     return counts
 
 
-def _group(key: str, group_by: str | None) -> str:
-    if group_by is None:
-        return key
+def _group(key: str, group_by: str) -> str:
     try:
         match = re.match(group_by, key)
     except re.error:

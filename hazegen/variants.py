@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import color, images, light, records, render, sampling
+from hazegen import clean_bytes, color, images, light, records, render, sampling
 from hazegen.reading import Reading
 from hazegen.recipe import Recipe
 from hazegen.scenes import Scene
@@ -25,7 +25,8 @@ class Settings:
         recipe: What haze is drawn.
         variants: Hazy images of each scene.
         seed: Of all haze.
-        codec, quality: How images are stored.
+        codec, quality: How images are stored; a photo that is stored so already is kept as it is, whatever its
+            quality.
         maps: Whether the transmission is stored too.
     """
 
@@ -39,27 +40,33 @@ class Settings:
 
 
 def scene_records(scene: Scene, settings: Settings) -> Iterator[tuple[str, bytes]]:
-    """Key and record of each variant of one scene."""
+    """Key and record of each variant of one scene, of which one at a time is held."""
     recipe, suffix = settings.recipe, SUFFIX[settings.codec]
-    clean = images.encode(scene.clean, suffix, settings.quality)
+    height, width = scene.clean.shape[:2]
+    clean = clean_bytes.stored(scene.photo, settings.codec, height, width)
+    if clean is None:
+        clean = images.encode(scene.clean, suffix, settings.quality)
+    picture = np.empty(scene.clean.shape, np.uint8)  # for all variants: new memory costs as much as the haze
     for haze in draw_haze(scene, recipe, settings.seed, settings.variants):
-        rendered = render.render(scene.clean, scene.distance_m, haze, recipe.color_space, scene.camera)
+        view = render.view(
+            scene.clean, scene.distance_m, haze, recipe.color_space, scene.camera, keep_map=settings.maps, out=picture
+        )
         values: dict[str, Any] = {
             "key": f"{scene.key}#{haze.variant:04d}",
             "scene": scene.key,
             "variant": haze.variant,
             "clean": clean,
-            "hazy": images.encode(rendered.hazy, suffix, settings.quality),
-            "height": scene.clean.shape[0],
-            "width": scene.clean.shape[1],
+            "hazy": images.encode(view.bgr, suffix, settings.quality, bgr=True),
+            "height": height,
+            "width": width,
             "beta": haze.beta,
             "atmospheric_light": haze.atmospheric_light,
             "visibility_m": haze.visibility_m,
-            "mean_transmission": float(rendered.transmission.mean(dtype=np.float64)),
+            "mean_transmission": view.mean_transmission,
             "haze": json.dumps(sampling.as_json_fields(haze), sort_keys=True),
         }
         if settings.maps:
-            values["transmission"] = images.encode(_map(rendered.transmission), ".png")
+            values["transmission"] = images.encode(_map(view.transmission), ".png")
         yield values["key"], records.encode(values)
 
 

@@ -1,7 +1,6 @@
 """The card: what it says, that it is true, and that it is the same wherever and whenever it is written."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -241,11 +240,3 @@ def test_dataset_that_is_not_whole_gets_no_card(dataset_copy):
     with pytest.raises(RefusedError, match="is no finished dataset"):
         card.write_card(dataset_copy)
     assert files(dataset_copy) == before
-
-
-def test_manifest_of_before_there_was_an_about_gets_a_card(dataset, dataset_copy):
-    content = json.loads((dataset_copy / manifest.MANIFEST).read_text())
-    del content["about"]
-    (dataset_copy / manifest.MANIFEST).write_text(json.dumps(content))
-    assert card.rewrite(dataset_copy, {})[1] == ()
-    assert (dataset_copy / card.README).read_bytes() == (dataset / card.README).read_bytes()

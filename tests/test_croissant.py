@@ -10,7 +10,7 @@ import mlcroissant
 import pytest
 
 from hazegen import card, croissant, manifest, records
-from hazegen.build import DEPTH_COLUMNS, INPUT_COLUMNS
+from hazegen.build import COLUMNS
 from hazegen.make import make
 
 # rdflib 7.6, which mlcroissant reads JSON-LD with.
@@ -91,6 +91,7 @@ def test_inputs_can_be_read_by_it(dataset):
         assert record["inputs/key"].decode() == row["key"]
         assert record["inputs/split"].decode() == row["split"]
         assert record["inputs/depth_unit"] == float(row["depth_unit"])
+        assert record["inputs/image_digest"].decode() == row["image_digest"] != ""
 
 
 def test_changed_file_is_found_by_it(dataset_copy):
@@ -134,8 +135,8 @@ def test_name_and_version_are_of_the_content(dataset, content):
 
 
 def test_every_column_of_the_inputs_is_described():
-    assert tuple(croissant.COLUMNS) == (*INPUT_COLUMNS, *DEPTH_COLUMNS)
-    assert set(croissant.NUMBERS) <= set(croissant.COLUMNS)
+    assert tuple(croissant.MEANINGS) == COLUMNS
+    assert set(croissant.NUMBERS) <= set(croissant.MEANINGS)
 
 
 @pytest.mark.parametrize(

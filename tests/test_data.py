@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from aodnet_fixtures import make_dataset, noise, read_records, smooth
 
-from aodnet import data
+from aodnet import data, shards
 from hazegen import images, manifest, records
 from hazegen.errors import RefusedError, UsageError, VerifyError
 
@@ -325,7 +325,7 @@ def damaged(squares, tmp_path):
 
 def test_sound_shards_pass(squares, known):
     manifest.check_shards(squares, known.shards)
-    data.find_damage(squares, list(known.shards))
+    shards.name_damage(squares, known.shards, None)
 
 
 def test_missing_shard_is_named(damaged, known):
@@ -363,8 +363,10 @@ def test_flipped_bit_is_found_with_shard_and_record(damaged, known, record):
     content[start + 300] ^= 4
     path.write_bytes(content)
     manifest.check_shards(damaged, known.shards)  # the size is as it must be
-    with pytest.raises(VerifyError, match=f"Shard '{shard.name}' is damaged at record {record}"):
-        data.find_damage(damaged, list(known.shards))
+    with pytest.raises(
+        VerifyError, match=f"Shard '{shard.name}' is damaged at record {record}.*hazegen repair {damaged}"
+    ):
+        shards.name_damage(damaged, known.shards, None)
 
 
 def test_tensorflow_ends_at_a_flipped_bit_and_skips_nothing(damaged, known):

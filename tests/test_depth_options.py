@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from depth_fixtures import write, write_hdf5
 
-from hazegen import images, make, planning
+from hazegen import build, fingerprints, images, make, planning
 from hazegen.audit.run import AuditOptions, audit
 from hazegen.config import attribute_texts
 from hazegen.depth.conventions import CONVENTIONS
@@ -450,11 +450,11 @@ def test_fingerprint_tells_all_files_of_a_scene(files, tmp_path):
     ref = SceneRef("a/1", "a/1.png", "a/1_depth.npy")
     folders = Reading(tmp_path / "i", tmp_path / "d")
     files("i", "a/1.png", b"12345")
-    assert set(planning.fingerprint(ref, folders)) == {"image_sha256"}
+    assert set(fingerprints.fingerprint(ref, folders)) == {"image_digest"}
     files("d", "a/1_depth.npy", b"123")
-    assert set(planning.fingerprint(ref, folders)) == {"image_sha256", "depth_sha256"}
+    assert set(fingerprints.fingerprint(ref, folders)) == {"image_digest", "depth_digest"}
     masked = dataclasses.replace(folders, convention="diode")
-    assert set(planning.fingerprint(ref, masked)) == {"image_sha256", "depth_sha256"}  # it is rejected later
+    assert set(fingerprints.fingerprint(ref, masked)) == {"image_digest", "depth_digest"}  # it is rejected later
     named = {
         "image": files("i", "a/1.png", b"12345"),
         "depth": files("d", "a/1_depth.npy", b"123"),
@@ -463,37 +463,39 @@ def test_fingerprint_tells_all_files_of_a_scene(files, tmp_path):
         "camera": files("c", "a/1.json", b"{}"),
     }
     whole = dataclasses.replace(masked, sparse=tmp_path / "s", camera=tmp_path / "c")
-    told = planning.fingerprint(ref, whole)
-    assert set(told) == {f"{name}_sha256" for name in named}
+    told = fingerprints.fingerprint(ref, whole)
+    assert set(told) == {f"{name}_digest" for name in named}
     single = dataclasses.replace(whole, camera=tmp_path / "c/a/1.json")
-    assert planning.fingerprint(ref, single) == told
+    assert fingerprints.fingerprint(ref, single) == told
     for name, path in named.items():
         before = path.read_bytes()
         path.write_bytes(bytes(byte ^ 1 for byte in before))
-        now = planning.fingerprint(ref, whole)
-        assert [key for key in told if now[key] != told[key]] == [f"{name}_sha256"]
+        now = fingerprints.fingerprint(ref, whole)
+        assert [key for key in told if now[key] != told[key]] == [f"{name}_digest"]
         path.write_bytes(before)
     os.utime(named["depth"], (1.0, 1.0))
-    assert planning.fingerprint(ref, whole) == told
-    assert set(planning.fingerprint(ref, dataclasses.replace(folders, flat_m=5.0))) == {"image_sha256"}
+    assert fingerprints.fingerprint(ref, whole) == told
+    assert set(fingerprints.fingerprint(ref, dataclasses.replace(folders, flat_m=5.0))) == {"image_digest"}
 
 
 def test_fingerprint_of_a_frame_is_that_of_its_file(files, tmp_path):
     path = files("", "nyu.mat", b"1234")
     ref = SceneRef("nyu/00001", "nyu.mat", "nyu.mat", 1)
-    told = planning.fingerprint(ref, Reading(path, path, convention="nyu-mat"))
-    assert set(told) == {"image_sha256", "depth_sha256"}
+    told = fingerprints.fingerprint(ref, Reading(path, path, convention="nyu-mat"))
+    assert set(told) == {"image_digest", "depth_digest"}
     assert len(set(told.values())) == 1
 
 
-@pytest.mark.parametrize("size", [0, 1, planning.PART, planning.PART + 1, 2 * planning.PART + 1, 3 * planning.PART])
+@pytest.mark.parametrize(
+    "size", [0, 1, fingerprints.PART, fingerprints.PART + 1, 2 * fingerprints.PART + 1, 3 * fingerprints.PART]
+)
 def test_every_byte_of_a_small_file_is_told(files, tmp_path, size):
     ref, folders = SceneRef("1", "1.png", "1.npy"), Reading(tmp_path / "i", tmp_path / "d")
     content = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
 
     def told(array):
         files("d", "1.npy", array.tobytes())
-        return planning.fingerprint(ref, folders)["depth_sha256"]
+        return fingerprints.fingerprint(ref, folders)["depth_digest"]
 
     seen = {told(content), told(np.append(content, np.uint8(0)))}
     at = sorted({0, size // 3, size // 2, size - 1} & set(range(size)))
@@ -508,12 +510,12 @@ def test_every_byte_of_a_small_file_is_told(files, tmp_path, size):
 def test_three_places_of_a_large_file_are_told(files, tmp_path, place):
     """What is not told: a change between them that keeps the size."""
     ref, folders = SceneRef("1", "1.png", "1.npy"), Reading(tmp_path / "i", tmp_path / "d")
-    content = bytearray(10 * planning.PART)
+    content = bytearray(10 * fingerprints.PART)
     path = files("d", "1.npy", bytes(content))
-    before = planning.fingerprint(ref, folders)
+    before = fingerprints.fingerprint(ref, folders)
     content[{"begin": 0, "middle": len(content) // 2, "end": -1}[place]] = 1
     path.write_bytes(content)
-    assert planning.fingerprint(ref, folders) != before
+    assert fingerprints.fingerprint(ref, folders) != before
 
 
 def test_file_whose_name_grows_too_long_stops_no_run(files, tmp_path):
@@ -548,6 +550,7 @@ CAMERA = {"width": 32, "height": 24, "fx": 30.0, "fy": 30.0, "cx": 15.5, "cy": 1
 
 
 def interrupt(task, report):
+    build.build_shard(task, report)
     raise KeyboardInterrupt
 
 

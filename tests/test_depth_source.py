@@ -14,7 +14,7 @@ import pytest
 from depth_fixtures import write
 
 import hazegen.cli
-from hazegen import depth_source, images, make, manifest, planning, records, samples
+from hazegen import depth_source, images, make, manifest, planning, records, samples, stores
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError, UsageError
 from hazegen.estimate import estimate
@@ -164,7 +164,7 @@ def test_batch_and_threads_change_no_byte_and_stop_no_resumed_run(run, tmp_path,
         if done:
             raise KeyboardInterrupt
         done.append(task)
-        build(task, report)
+        return build(task, report)
 
     shutil.rmtree(tmp_path / "out")
     with monkeypatch.context() as patch:
@@ -174,6 +174,23 @@ def test_batch_and_threads_change_no_byte_and_stop_no_resumed_run(run, tmp_path,
             run()
     assert run(model=model).reused == 1
     assert contents(tmp_path / "out") == reference
+
+
+def test_tasks_of_a_plan_with_estimated_depth_take_the_maps_that_are_there(run, tmp_path, monkeypatch):
+    run(out=tmp_path / "whole")
+    assert run(plan_only=True).manifest is None
+    monkeypatch.setattr(depth_source.estimation, "estimate_folder", lambda *given: pytest.fail("estimated again"))
+    for index in (1, 0):
+        assert run(task_index=index, num_tasks=2).built == 2
+    with pytest.raises(RefusedError, match=r"another plan.*different reading"):
+        run(finish=True, model={"short_side": 12})
+    assert run(finish=True).manifest.inputs["used"] == 4
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_estimated_depth_needs_a_disk_for_its_maps(run):
+    with pytest.raises(UsageError, match=r"--out of a run that estimates depth has to lie on a disk"):
+        run(out=stores.place("s3://bucket/out"))
 
 
 def test_maps_of_another_network_are_refused(run, sum_net, tmp_path):
@@ -408,17 +425,18 @@ def test_sound_folder_is_passed_without_a_warning(command, sound, tmp_path, dry)
 
 def test_look_is_over_the_first_scenes_and_not_taken_where_there_are_no_maps(spoiled, monkeypatch):
     options = spoiled(SPOILED["constant"])
-    tasks = planning.plan(options, PLANE).tasks
+    plan = planning.plan(options, PLANE)
     looked = []
     monkeypatch.setattr(
         depth_source.look, "read_samples", lambda refs, reading: [looked.append(ref.key) for ref in refs][:0]
     )
-    depth_source.check_depth(tasks, options, pytest.fail)
-    depth_source.check_depth(tasks, options, pytest.fail, 3)
-    keys = [ref.key for task in tasks for ref in task.plan.scenes]
+    depth_source.check_depth(plan, options, pytest.fail)
+    depth_source.check_depth(plan, options, pytest.fail, 3)
+    keys = [ref.key for ref in plan.scenes]
     assert looked == keys + keys[:3]
     assert len(keys) == 8 <= depth_source.LOOKED_AT
-    flat = [dataclasses.replace(task, reading=dataclasses.replace(task.reading, flat_m=5.0)) for task in tasks]
+    reading = dataclasses.replace(plan.settings.reading, flat_m=5.0)
+    flat = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, reading=reading))
     looked.clear()
     depth_source.check_depth(flat, options, pytest.fail)
     assert looked == []

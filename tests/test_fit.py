@@ -499,7 +499,7 @@ def test_flipped_bit_ends_the_run_and_names_shard_and_record(pairs, tmp_path):
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is damaged at record \d.*hazegen verify"):
+    with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is damaged at record \d.*hazegen repair"):
         fit.fit(FitPaths(copy, tmp_path / "run"), CONFIG)
 
 

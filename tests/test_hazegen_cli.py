@@ -13,7 +13,7 @@ import pytest
 
 import aodnet.cli
 import hazegen.cli
-from hazegen import images, make, manifest, verbs
+from hazegen import fingerprints, images, manifest, verbs
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
 from hazegen.make_options import MakeOptions
@@ -21,7 +21,10 @@ from hazegen.manifest import About
 from hazegen.recipe import Draw, Recipe
 
 COMMANDS = {
-    "hazegen": ("samples", "make", "verify", "preview", "card"),
+    "hazegen": (
+        *("samples", "recipes", "inspect", "make", "verify", "repair", "info", "preview", "split", "merge", "sample"),
+        *("export", "audit", "publish", "pull", "card"),
+    ),
     "aodnet": ("fit", "evaluate", "predict", "import-weights"),
 }
 MAINS = {"hazegen": hazegen.cli.main, "aodnet": aodnet.cli.main}
@@ -104,6 +107,59 @@ def test_card_is_written_again_with_what_is_given(run, dataset_copy):
     assert "hunter2" not in error
 
 
+def test_dataset_is_looked_at_split_sampled_and_merged(run, dataset, tmp_path):
+    status, printed, error = run(["info", dataset])
+    assert (status, error) == (0, "")
+    assert printed.splitlines()[0].startswith("pairs       36 of 12 scenes, ")
+    assert printed.splitlines()[-1] == "from all 36 pairs"
+    assert json.loads(run(["info", dataset, "--json"])[1])["recipe"]["name"] == "aod-released"
+    argv = ["split", dataset, "--out", tmp_path / "halves", "--splits", "train=0.5,test=0.5", "--workers", "1"]
+    status, printed, error = run([*argv, "--seed", "4", "--group-by", "(scene_.*)", "--shard-mb", "0.05"])
+    assert (status, error) == (0, "")
+    assert printed.startswith(f"36 pairs of 12 scenes in '{tmp_path / 'halves'}': ")
+    assert "  train             6 scenes        18 pairs\n" in printed
+    status, printed, error = run([*argv, "--seed", "4", "--group-by", "(scene_.*)", "--shard-mb", "0.05"])
+    assert (status, printed.splitlines()[0]) == (0, f"Nothing to do: '{tmp_path / 'halves'}' is finished.")
+    status, _, error = run(argv)
+    assert (status, "received another group_by: (scene_.*) before, None now" in error) == (3, True)
+    argv = ["sample", dataset, "--out", tmp_path / "few", "--mean-transmission", "0.1,0.9", "--visibility-m", "1,500"]
+    status, printed, error = run([*argv, "--pairs", "5", "--split", "train", "--seed", "1", "--workers", "2"])
+    assert (status, error, printed.split(" of ")[0]) == (0, "", "5 pairs")
+    argv = ["merge", dataset, tmp_path / "few", "--out", tmp_path / "both"]
+    status, _, error = run(argv)
+    assert (status, "Pass --prefix NAME,NAME" in error or "pass --prefix NAME,NAME" in error) == (3, True)
+    status, printed, error = run([*argv, "--prefix", "all,few", "--workers", "1"])
+    assert (status, error, printed.split(" of ")[0]) == (0, "", "41 pairs")
+    assert printed.splitlines()[-1].startswith(f"next: hazegen info {tmp_path / 'both'}, then: aodnet fit --data ")
+    assert run(["verify", tmp_path / "both"])[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["split", "{data}", "--out", "{out}", "--splits", "train=0.5"], 2, "The splits cannot be read"),
+        (["split", "{data}", "--out", "{out}", "--group-by", "("], 2, "--group-by does not name a group"),
+        (["split", "{data}", "--out", "{out}", "--split-file", "{out}"], 2, "cannot be used. Expected CSV"),
+        (["split", "{out}", "--out", "{out}"], 3, "is no finished dataset"),
+        (["sample", "{data}", "--out", "{out}"], 2, "Nobody says what is taken"),
+        (["sample", "{data}", "--out", "{out}", "--pairs", "x"], 2, "pairs cannot be used. Expected N"),
+        (["sample", "{data}", "--out", "{out}", "--visibility-m", "5"], 2, "visibility_m cannot be used"),
+        (["sample", "{data}", "--out", "{out}", "--scenes", "99"], 3, "There are not so many"),
+        (["merge", "{data}", "--out", "{out}"], 2, "There is nothing to merge"),
+        (["info", "{out}"], 3, "is no finished dataset"),
+        (["info", "ftp://x"], 2, "is no store that can be used"),
+        (["merge", "{data}", "ftp://x", "--out", "{out}"], 2, "is no store that can be used"),
+        (["sample", "{data}", "--out", "ftp://x", "--pairs", "1"], 2, "is no store that can be used"),
+        (["export", "{data}", "--out", "s3://x/y", "--format", "webdataset"], 2, "--out has to lie on a disk"),
+    ],
+)
+def test_mistakes_with_finished_datasets_are_refused(run, dataset, tmp_path, words, status, message):
+    argv = [word.format(data=dataset, out=tmp_path / "out") for word in words]
+    received, _, error = run(argv)
+    assert (received, message in error) == (status, True), error
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("beta", "warning"), [("1e-4", "There is hardly any haze"), ("5", "Little is left of")])
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 def test_haze_that_teaches_nothing_is_warned_of(run, photos, tmp_path, beta, warning, more):
@@ -134,7 +190,7 @@ def test_dry_run_says_which_scenes_would_be_rejected(run, photos, tmp_path):
 @pytest.mark.parametrize("program", sorted(MAINS))
 def test_version_is_the_distributions(program, capsys):
     assert MAINS[program](["--version"]) == 0
-    expected = make.versions()["hazegen"]
+    expected = fingerprints.versions()["hazegen"]
     assert capsys.readouterr().out == f"{program} {expected}\n"
 
 
@@ -459,9 +515,21 @@ OPTION_VALUES = {
     "transmission_beta": ("0.01", 0.01),
     "depth_model": ("net.onnx", Path("net.onnx")),
     "flat_depth": ("500", 500.0),
+    "restart": (None, True),
+    "only_shards": ("a,b", "a,b"),
+    "retry_rejected": (None, True),
+    "accept_versions": (None, True),
+    "plan_only": (None, True),
+    "task_index": ("1", 1),
+    "num_tasks": ("3", 3),
+    "finish": (None, True),
+    "scheduler": ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1"),
+    "progress": ("off", "off"),
+    "quiet": (None, True),
 }
-# Fields that go together, and stand in place of --depth.
+# Fields that go together; and those that stand in place of --depth.
 TOGETHER = {"transmission": "transmission_beta", "transmission_beta": "transmission"}
+TOGETHER |= {"task_index": "num_tasks", "num_tasks": "task_index"}
 INSTEAD_OF_DEPTH = ("transmission", "transmission_beta", "depth_model", "flat_depth")
 
 
@@ -595,7 +663,7 @@ def test_every_option_has_help_and_every_command_shows_examples(program, command
     parser = parser_of(program, command, monkeypatch)
     for action in parser._actions:
         assert len(action.help or "") >= 5, action.option_strings or action.dest
-    assert f"examples:\n  {program} {command} " in parser.format_help()
+    assert f"examples:\n  {program} {command}" in parser.format_help()
     assert parser.description
 
 

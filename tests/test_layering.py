@@ -17,9 +17,9 @@ MODULES = {
 PURE = {
     f"hazegen.{name}" for name in ("physics", "color", "geometry", "recipe", "sampling", "fields", "light", "synthesis")
 }
-PURE |= {"hazegen.scattering", "hazegen.render", "hazegen.camera"}
+PURE |= {"hazegen.scattering", "hazegen.render", "hazegen.kernel", "hazegen.camera"}
 PURE |= {"hazegen.scenery", *(name for name in MODULES if name.startswith("hazegen.scenery"))}
-FAST = {"hazegen.render", "hazegen.camera"}  # these two alone may use cv2 and numba too
+FAST = {"hazegen.render", "hazegen.kernel", "hazegen.camera"}  # these alone may use cv2 and numba too
 PRINTERS = {name for name in MODULES if name.startswith("hazegen.cli")}
 PRINTERS |= {"aodnet.cli", "hazegen.verbs", "hazegen.progress"}
 ONLY_IN = {

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hazegen import card, color, images, make, manifest, physics, planning, records, shards
+from hazegen import build, card, color, images, make, manifest, physics, planning, records, shards
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.estimate import estimate
 from hazegen.make_options import MakeOptions
@@ -385,7 +385,8 @@ def test_other_settings_give_other_bytes(photos, make_options, load_recipe, tmp_
 
 # --- interrupted, and gone on with ---
 
-# SIGKILL in place of the n-th rename: the plan, then shard and result in turn, at last the table and the manifest.
+# SIGKILL in place of the n-th rename: shard and result in turn, at last the table and the manifest. The plan comes
+# before, by a link.
 KILL = """
 import os, signal
 from hazegen import stores
@@ -397,30 +398,31 @@ def killing(temporary, final):
     publish(temporary, final)
 stores.publish = killing
 """
+KILL_AT_PLAN = "import os, signal\nos.link = lambda *names: os.kill(os.getpid(), signal.SIGKILL)"
 
 
-@pytest.mark.parametrize("rename", [1, 2, 3, 4, 7, "table", "manifest"])
+@pytest.mark.parametrize("rename", [0, 1, 2, 3, 6, "table", "manifest"])
 def test_killed_run_ends_with_the_same_bytes(photos, make_options, load_recipe, tmp_path, reference, rename):
     count = sum(name.endswith(".tfrecord") for name in reference)
-    number = {"table": 2 * count + 2, "manifest": 2 * count + 3}.get(rename, rename)
-    run = run_hazegen(photos, tmp_path / "out", KILL.format(n=number))
+    number = {"table": 2 * count + 1, "manifest": 2 * count + 2}.get(rename, rename)
+    run = run_hazegen(photos, tmp_path / "out", KILL.format(n=number) if number else KILL_AT_PLAN)
     assert run.returncode == -signal.SIGKILL, run.stderr
     assert not (tmp_path / "out" / manifest.MANIFEST).exists()
     made = make.make(make_options(photos, tmp_path / "out", **SMALL_SHARDS), load_recipe("aod-released"))
-    assert made.reused == min(count, max(0, (number - 2) // 2))
+    assert made.reused == min(count, max(0, (number - 1) // 2))
     assert contents(tmp_path / "out") == reference
 
 
 def test_run_killed_after_its_manifest_leaves_a_finished_dataset(
     photos, make_options, load_recipe, tmp_path, reference
 ):
-    before = "import os, signal\nfrom hazegen import make\nmake._remove_work = lambda *a: os.kill(os.getpid(), 9)"
+    before = "import os, signal\nfrom hazegen import collect\ncollect.remove_work = lambda *a: os.kill(os.getpid(), 9)"
     assert run_hazegen(photos, tmp_path / "out", before).returncode == -signal.SIGKILL
     make.make(make_options(photos, tmp_path / "out", **SMALL_SHARDS), load_recipe("aod-released"))
     assert contents(tmp_path / "out") == reference
 
 
-@pytest.mark.parametrize("rename", [4, 5])  # after the table and the manifest: croissant.json, README.md
+@pytest.mark.parametrize("rename", [3, 4, 5])  # after the table and the manifest: the files of the card
 def test_run_killed_in_its_card_writes_it_the_next_time(photos, make_options, load_recipe, tmp_path, reference, rename):
     count = sum(name.endswith(".tfrecord") for name in reference)
     run = run_hazegen(photos, tmp_path / "out", KILL.format(n=2 * count + rename))
@@ -435,18 +437,10 @@ def test_shards_built_in_any_order_and_by_other_workers_are_gone_on_with(
     photos, make_options, load_recipe, tmp_path, reference
 ):
     recipe, options = load_recipe("aod-released"), make_options(photos, tmp_path / "out", workers=2, **SMALL_SHARDS)
-    planned = planning.plan(options, recipe)
-    tasks, found = planned.tasks, planned.found
-    header = {
-        "recipe": recipe.as_dict(),
-        "found": found,
-        **planning.deciding(tasks[0].settings),
-        "versions": make.versions(),
-    }
-    plans = [task.plan for task in tasks]
-    shards.write_plan(options.out, header, plans, lambda ref: planning.fingerprint(ref, tasks[0].settings.reading))
-    (options.out / shards.WORK).mkdir()
-    make.build_shard(tasks[-1], lambda number: None)
+    plan = planning.plan(options, recipe)
+    options.out.mkdir()
+    shards.write_plan(options.out, planning.header_of(plan.settings, plan.found), plan.shards)
+    build.build_shard(build.ShardTask(plan.shards[-1], options.out, plan.settings), lambda number: None)
     made = make.make(options, recipe)
     assert made.reused == 1
     assert contents(tmp_path / "out") == reference
@@ -454,14 +448,13 @@ def test_shards_built_in_any_order_and_by_other_workers_are_gone_on_with(
 
 def interrupted(options, recipe, monkeypatch):
     """Leaves a run with its plan and one finished shard."""
-    build = make.build_shard
     built = []
 
     def stop_after_one(task, report):
         if built:
             raise KeyboardInterrupt
         built.append(task)
-        build(task, report)
+        return build.build_shard(task, report)
 
     with monkeypatch.context() as patch:
         patch.setattr(make, "build_shard", stop_after_one)

@@ -309,7 +309,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda folder: min(folder.glob("test-*.tfrecord")).unlink(), "No such file"),
     "card": (lambda folder: (folder / "README.md").unlink(), "README.md: missing"),
     "picture": (lambda folder: (folder / "preview.jpg").unlink(), "preview.jpg: missing"),
-    "plan": (lambda folder: (folder / "plan.jsonl").unlink(), "plan.jsonl: missing"),
+    "plan": (lambda folder: (folder / "plan.jsonl").unlink(), "plan.jsonl: expected a file, received none"),
     "stranger": (lambda folder: (folder / "train-9.tfrecord").touch(), "train-9.tfrecord: not in the manifest"),
     "unfinished": (lambda folder: (folder / "manifest.json").unlink(), "is no finished dataset"),
 }

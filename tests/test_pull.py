@@ -317,6 +317,11 @@ def test_full_disk_is_no_outage(server: Server, tmp_path: Path, monkeypatch: pyt
 # --- damaged and hostile ---
 
 
+def sealed(content: dict[str, Any]) -> bytes:
+    """A manifest with the digest of its content: who can change the one can change the other."""
+    return json.dumps(content | {manifest.SEAL: manifest.seal(content)}).encode()
+
+
 class Hostile:
     """The artifact rooms:v0 with other content: W&B's list of files as `entries`, and the stored files."""
 
@@ -343,7 +348,7 @@ class Hostile:
         return json.loads(self.server.content(self.artifact, "manifest.json"))
 
     def rewrite(self, content: dict[str, Any]) -> None:
-        data = json.dumps(content).encode()
+        data = sealed(content)
         self.entries["manifest.json"] = {"digest": self.store(data), "size": len(data)}
 
     def send(self) -> None:
@@ -436,7 +441,7 @@ def test_hostile_names_in_our_manifest(hostile: Hostile, fenced: Path) -> None:
         work.mkdir(parents=True)
         data = hostile.dataset()
         data["shards"].append({"name": name, "split": "train", "bytes": 4, "records": 0, "sha256": "0" * 64})
-        bad = json.dumps(data).encode()
+        bad = sealed(data)
         (fenced / "manifest.json").write_bytes(bad)
         entries = {item: Entry(entry["digest"], entry["size"]) for item, entry in hostile.entries.items()}
         entries |= {name: Entry("0", 4), "manifest.json": Entry(md5(bad), len(bad))}

@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -280,3 +281,16 @@ def test_hash_order_has_nothing_to_do_with_names_and_never_changes():
     assert sorted(shuffled, key=records.hash_order) == ordered
     assert records.hash_order("a").hex().startswith("ca978112ca1bbdca")  # SHA-256 of "a"
     assert records.hash_order("caf\udce9") != records.hash_order("café")
+
+
+def test_pictures_are_copied_once_into_a_record_and_once_into_its_frame():
+    pictures = {"clean": bytes(4_000_000), "hazy": bytes(4_000_000)}
+    tracemalloc.start()
+    record = records.encode(PAIR | pictures)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    framed = records.frame(record)
+    _, framing = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(record) + 4_000_000
+    assert framing < len(record) + len(framed) + 4_000_000

@@ -12,7 +12,7 @@ from hazegen.errors import RefusedError
 from hazegen.manifest import MANIFEST, PLAN
 from hazegen.pairing import SceneRef
 
-HEADER = {"seed": 0, "recipe": {"name": "a"}, "variants": 2}
+HEADER = {"seed": 0, "recipe": {"name": "a"}, "variants": 2, "versions": {"numpy": "2.4", "numba": "1"}}
 
 
 def refs(count: int) -> list[SceneRef]:
@@ -20,13 +20,14 @@ def refs(count: int) -> list[SceneRef]:
 
 
 def plans_of(count=5, per_shard=2):
-    return shards.plan_shards(refs(count), {ref.key: "train" for ref in refs(count)}, per_shard)
+    ordered = shards.in_hash_order(refs(count))
+    return shards.plan_shards(ordered, {ref.key: "train" for ref in ordered}, per_shard)
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.data())
 def test_each_scene_stands_in_one_shard_of_its_split(count, per_shard, data):
     split_of = {ref.key: data.draw(st.sampled_from(["train", "validation", "test"])) for ref in refs(count)}
-    plans = shards.plan_shards(refs(count), split_of, per_shard)
+    plans = shards.plan_shards(shards.in_hash_order(refs(count)), split_of, per_shard)
     dealt = [ref for plan in plans for ref in plan.scenes]
     assert sorted(dealt, key=lambda ref: ref.key) == refs(count)
     assert all(split_of[ref.key] == plan.split for plan in plans for ref in plan.scenes)
@@ -46,8 +47,7 @@ def test_shards_are_numbered_without_gaps_and_scenes_are_in_hash_order():
 
 
 def test_plan_does_not_hang_on_the_order_of_scenes():
-    split_of = {ref.key: "test" for ref in refs(9)}
-    assert shards.plan_shards(refs(9)[::-1], split_of, 2) == shards.plan_shards(refs(9), split_of, 2)
+    assert shards.in_hash_order(refs(9)[::-1]) == shards.in_hash_order(refs(9)) != refs(9)
 
 
 def test_shard_is_written_with_its_size_count_and_digest(tmp_path):
@@ -85,28 +85,59 @@ def test_text_that_fails_half_way_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize("write", ["shard", "text", "plan"])
 def test_file_is_flushed_to_the_disk_before_it_gets_its_name(tmp_path, monkeypatch, write):
     events = []
-    fsync, replace = shards.os.fsync, type(tmp_path).replace
-    monkeypatch.setattr(shards.os, "fsync", lambda number: (events.append("fsync"), fsync(number))[1])
-    monkeypatch.setattr(type(tmp_path), "replace", lambda self, to: (events.append("rename"), replace(self, to))[1])
+    fsync, replace, link = stores.os.fsync, type(tmp_path).replace, stores.os.link
+    monkeypatch.setattr(stores.os, "fsync", lambda number: (events.append("fsync"), fsync(number))[1])
+    monkeypatch.setattr(type(tmp_path), "replace", lambda self, to: (events.append("name"), replace(self, to))[1])
+    monkeypatch.setattr(stores.os, "link", lambda old, new: (events.append("name"), link(old, new))[1])
     if write == "shard":
         shards.write_shard(tmp_path / "train-00000-of-00001.tfrecord", [b"one"])
     elif write == "text":
         stores.write_text(tmp_path / MANIFEST, ["one"])
     else:
-        shards.write_plan(tmp_path / "out", HEADER, plans_of())
-    assert events == ["fsync", "rename", "fsync"]  # the file, its name, the folder
+        shards.write_plan(tmp_path, HEADER, plans_of())
+    assert events == ["fsync", "name", "fsync"]  # the file, its name, the folder
 
 
 def test_same_plan_is_gone_on_with(tmp_path):
-    out = tmp_path / "a" / "out"
-    shards.write_plan(out, HEADER, plans_of())
-    before = (out / PLAN).read_bytes()
-    shards.write_plan(out, HEADER, plans_of())
-    assert (out / PLAN).read_bytes() == before
-    assert [path.name for path in out.iterdir()] == [PLAN]
+    assert shards.write_plan(tmp_path, HEADER, plans_of())
+    before = (tmp_path / PLAN).read_bytes()
+    assert not shards.write_plan(tmp_path, HEADER, plans_of())
+    assert (tmp_path / PLAN).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [PLAN]
     lines = [json.loads(line) for line in before.splitlines()]
     assert lines[0] == HEADER
     assert {line["key"] for line in lines[1:]} == {ref.key for ref in refs(5)}
+
+
+NAMES = ["a", 'quote "x"', "back\\slash", "tab\tnew\nline", "räum-日本", "caf\udce9", "\x00\x1f\x7f", "\U0001f600"]
+
+
+@pytest.mark.parametrize("frame", [None, 0, 7])
+def test_lines_of_a_plan_are_those_of_json(frame):
+    plans = [
+        shards.ShardPlan(
+            "train-00000-of-00001.tfrecord",
+            "train",
+            tuple(SceneRef(name, f"{name}.jpg", f"{name}.png", frame) for name in NAMES),
+        )
+    ]
+    lines = list(shards.plan_lines(HEADER, plans))
+    for line, name in zip(lines[1:], NAMES, strict=True):
+        told = {"shard": plans[0].name, "key": name, "image": f"{name}.jpg", "depth": f"{name}.png"}
+        told |= {} if frame is None else {"frame": frame}
+        assert line == json.dumps(told, sort_keys=True) + "\n"
+
+
+def test_plan_is_read_as_it_was_written(tmp_path):
+    scenes = shards.in_hash_order(SceneRef(name, f"{name}.jpg", f"{name}.png", 3) for name in NAMES)
+    plans = shards.plan_shards(
+        scenes, {ref.key: "train" for ref in scenes[:5]} | {r.key: "test" for r in scenes[5:]}, 2
+    )
+    shards.write_plan(tmp_path, HEADER, plans)
+    header, read = shards.read_plan(tmp_path)
+    assert header == HEADER
+    assert next(read) == plans[0]
+    assert list(read) == plans[1:]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +146,9 @@ def test_same_plan_is_gone_on_with(tmp_path):
         (HEADER | {"seed": 1}, plans_of(), "a different seed: 0 before, 1 now"),
         (HEADER | {"recipe": {"name": "b"}}, plans_of(), "a different recipe: {'name': 'a'} before, {'name': 'b'} now"),
         (HEADER | {"maps": True}, plans_of(), "a different maps: None before, True now"),
-        (HEADER, plans_of(6), "a different list or content of inputs"),
-        (HEADER, plans_of(5, 3), "a different list or content of inputs"),
+        (HEADER, plans_of(6), "a different list of inputs, splits, or size of shards"),
+        (HEADER, plans_of(4), "a different list of inputs, splits, or size of shards"),
+        (HEADER, plans_of(5, 3), "a different list of inputs, splits, or size of shards"),
     ],
 )
 def test_another_plan_is_refused_and_the_difference_named(tmp_path, header, plans, named):
@@ -128,56 +160,62 @@ def test_another_plan_is_refused_and_the_difference_named(tmp_path, header, plan
     assert (tmp_path / PLAN).read_bytes() == before
 
 
-def test_plan_that_cannot_be_read_is_refused(tmp_path):
-    (tmp_path / PLAN).write_text("{")
-    with pytest.raises(RefusedError, match="the old one cannot be read"):
+def test_other_versions_are_named_and_accepted_when_told(tmp_path):
+    shards.write_plan(tmp_path, HEADER, plans_of())
+    now = HEADER | {"versions": {"numpy": "2.5", "numba": "1", "machine": "m"}}
+    with pytest.raises(
+        RefusedError, match=r"of other versions.*another machine: None before, m now; numpy: 2.4 before, 2.5 now. Inst"
+    ):
+        shards.write_plan(tmp_path, now, plans_of())
+    before = (tmp_path / PLAN).read_bytes()
+    assert not shards.write_plan(tmp_path, now, plans_of(), other_versions=True)
+    with pytest.raises(RefusedError, match="different seed"):
+        shards.write_plan(tmp_path, now | {"seed": 1}, plans_of(), other_versions=True)
+    assert (tmp_path / PLAN).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("{", "JSONDecodeError"), ("[1]\n", "TypeError"), ("\xff\n", "Error"), ("[" * 100_000, "RecursionError")],
+)
+def test_plan_that_cannot_be_read_is_refused(tmp_path, text, why):
+    (tmp_path / PLAN).write_text(text, encoding="latin-1")
+    with pytest.raises(RefusedError, match=f"cannot be read. Expected the plan.*received: .*{why}"):
         shards.write_plan(tmp_path, HEADER, plans_of())
 
 
-def test_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"shard": 1, "key": "a", "image": "b", "depth": "c"}'])
+def test_plan_with_a_damaged_line_is_refused_where_it_is_read(tmp_path, line):
+    shards.write_plan(tmp_path, HEADER, plans_of())
+    with (tmp_path / PLAN).open("a") as file:
+        file.write(line)
+    with pytest.raises(RefusedError, match=r"cannot be read. Expected the plan.*Run hazegen repair"):
+        list(shards.read_plan(tmp_path)[1])
+
+
+def test_folder_without_a_plan_has_none(tmp_path):
+    with pytest.raises(RefusedError, match=r"has no plan. Expected a plan.jsonl in it, received none"):
+        shards.read_plan(tmp_path)
+
+
+def test_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
     with pytest.raises(
         RefusedError, match=r"is not empty. Expected a new folder.*received 1 other files, 'holiday.jpg'"
     ):
-        shards.write_plan(tmp_path, HEADER, plans_of())
-    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+        shards.check_out(tmp_path)
+    with pytest.raises(RefusedError, match="is a file"):
+        shards.check_out(tmp_path / "holiday.jpg")
 
 
-def test_run_that_was_killed_while_it_wrote_its_plan_can_start_again(tmp_path):
-    (tmp_path / f"{PLAN}.tmp").write_text("{half a li")
+def test_what_a_run_leaves_before_its_plan_means_nothing(tmp_path):
+    (tmp_path / f"{PLAN}.7-0.tmp").write_text("{half a li")
+    (tmp_path / shards.LOCK).write_text("")
+    (tmp_path / shards.WORK).mkdir()
+    assert not shards.check_out(tmp_path)
+    assert not shards.check_out(tmp_path / "new")
     shards.write_plan(tmp_path, HEADER, plans_of())
-    assert [path.name for path in tmp_path.iterdir()] == [PLAN]
-
-
-def test_names_that_are_no_utf_8_stand_in_the_plan(tmp_path):
-    ref = SceneRef("caf\udce9", "caf\udce9.jpg", "caf\udce9.png")
-    plans = shards.plan_shards([ref], {ref.key: "train"}, 1)
-    shards.write_plan(tmp_path, HEADER, plans)
-    shards.write_plan(tmp_path, HEADER, plans)
-    with pytest.raises(RefusedError, match="different seed"):
-        shards.write_plan(tmp_path, HEADER | {"seed": 1}, plans)
-
-
-@pytest.mark.parametrize(
-    ("damage", "done"),
-    [
-        (lambda shard, result: None, True),
-        (lambda shard, result: shard.unlink(), False),
-        (lambda shard, result: shard.write_bytes(shard.read_bytes()[:-1]), False),
-        (lambda shard, result: result.unlink(), False),
-        (lambda shard, result: result.write_text(""), False),
-        (lambda shard, result: result.write_text("[]"), False),
-        (lambda shard, result: result.write_text("{}"), False),
-    ],
-)
-def test_shard_is_done_only_with_its_result_and_its_size(tmp_path, damage, done):
-    plan = plans_of(2)[0]
-    shard = shards.write_shard(tmp_path / plan.name, [b"one"])
-    result = shards.result_path(tmp_path, plan.name)
-    result.parent.mkdir()
-    result.write_text(json.dumps({"shard": {"bytes": shard.bytes}}))
-    damage(tmp_path / plan.name, result)
-    assert shards.is_done(tmp_path, plan) is done
+    assert shards.check_out(tmp_path)
 
 
 def test_dataset_is_finished_by_its_manifest_alone(tmp_path, dataset):

@@ -5,17 +5,20 @@ import json
 import shutil
 
 import pytest
+from s3_fixtures import Bucket, moto_server
 
-from hazegen import images, manifest, records, shards, verify
-from hazegen.errors import UsageError, VerifyError
+from hazegen import card, cli, images, manifest, records, shards, store_path, verify
+from hazegen.errors import StoreError, UsageError, VerifyError
+from hazegen.make import make
 
 FIRST, SECOND = "train-00000-of-00003.tfrecord", "train-00001-of-00003.tfrecord"
 
 
 def problems(folder, workers=1):
-    """What verify finds: the problem of each bad shard by name, and the shards it does not know."""
-    rows, strangers = verify.verify(folder, workers)
-    return {row.shard.name: row.problem for row in rows if row.problem}, strangers
+    """What verify finds: the problem of each bad shard by name, and the files it does not know."""
+    found = verify.verify(folder, workers)
+    assert found.tables == {}
+    return {row.shard.name: row.problem for row in found.rows if row.problem}, found.unknown + found.temporary
 
 
 def rewrite(path, change):
@@ -24,22 +27,27 @@ def rewrite(path, change):
     path.write_bytes(b"".join(map(records.frame, changed)))
 
 
+def sealed(folder, content):
+    """Writes a changed manifest as hazegen would: its own digest is right."""
+    content[manifest.SEAL] = manifest.seal(content)
+    (folder / manifest.MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sound_dataset_gives_no_false_alarm(dataset, workers):
-    rows, strangers = verify.verify(dataset, workers)
+    found = verify.verify(dataset, workers)
     known = manifest.load(dataset)
-    assert [row.shard for row in rows] == list(known.shards)
-    assert [row.records for row in rows] == [shard.records for shard in known.shards]
-    assert {row.problem for row in rows} == {""}
-    assert strangers == []
+    assert [row.shard for row in found.rows] == list(known.shards)
+    assert [row.records for row in found.rows] == [shard.records for shard in known.shards]
+    assert {row.problem for row in found.rows} == {""}
+    assert found.problems() == found.unknown == found.temporary == found.card == []
+    assert found.tables == {}
 
 
 @pytest.mark.parametrize(
     "options", [{"codec": "png", "maps": True}, {"variants": 1, "shard_mb": 64.0}, {"splits": "test=1"}]
 )
 def test_other_sound_datasets_give_no_false_alarm(photos, make_options, load_recipe, tmp_path, options):
-    from hazegen.make import make
-
     make(make_options(photos, tmp_path / "out", limit=4, **options), load_recipe("aod-released"))
     assert problems(tmp_path / "out") == ({}, [])
 
@@ -125,7 +133,7 @@ def test_manifest_that_was_edited_is_found(dataset_copy, field, value, problem):
     content = json.loads((dataset_copy / manifest.MANIFEST).read_text())
     next(shard for shard in content["shards"] if shard["name"] == FIRST)[field] = value
     content["splits"]["train"]["records"] = sum(s["records"] for s in content["shards"] if s["split"] == "train")
-    (dataset_copy / manifest.MANIFEST).write_text(json.dumps(content))
+    sealed(dataset_copy, content)
     found, _ = problems(dataset_copy)
     assert list(found) == [value if field == "name" else FIRST]
     assert problem in next(iter(found.values()))
@@ -140,7 +148,7 @@ def test_manifest_whose_counts_contradict_each_other_is_found(dataset_copy, path
     for name in path[:-1]:
         entry = entry[name]
     entry[path[-1]] += 1
-    (dataset_copy / manifest.MANIFEST).write_text(json.dumps(content))
+    sealed(dataset_copy, content)
     with contextlib.suppress(VerifyError):
         assert problems(dataset_copy) != ({}, [])
 
@@ -151,7 +159,7 @@ def reseal(folder, name):
     shard = shards.write_shard(folder / name, list(records.read_shard(folder / name)))
     entry = next(entry for entry in content["shards"] if entry["name"] == name)
     entry |= {"bytes": shard.bytes, "sha256": shard.sha256}
-    (folder / manifest.MANIFEST).write_text(json.dumps(content))
+    sealed(folder, content)
 
 
 @pytest.mark.parametrize(
@@ -194,3 +202,139 @@ def test_missing_manifest_is_a_failed_verification(dataset_copy):
 def test_number_of_workers_out_of_range_is_refused(dataset, workers):
     with pytest.raises(UsageError, match="number of workers is out of range"):
         verify.verify(dataset, workers)
+
+
+# --- what lies beside the shards ---
+
+
+@pytest.mark.parametrize("name", manifest.TABLES)
+def test_damaged_table_is_found(dataset_copy, name):
+    path = dataset_copy / name
+    path.write_bytes(path.read_bytes()[:-1])
+    found = verify.verify(dataset_copy, 1, quick=True)
+    assert list(found.tables) == [name]
+    assert found.problems() == [f"{name}: {found.tables[name]}"]
+
+
+def test_files_of_no_dataset_are_found_and_those_of_killed_runs_named_as_such(dataset_copy):
+    shutil.copy(dataset_copy / FIRST, dataset_copy / f"{FIRST}.4711-3.tmp")
+    for name in (".work", ".repair", "photos"):
+        (dataset_copy / name).mkdir()
+    (dataset_copy / "notes.txt").touch()
+    (dataset_copy / ".lock").touch()
+    found = verify.verify(dataset_copy, 1, quick=True)
+    assert found.temporary == [".repair", ".work", f"{FIRST}.4711-3.tmp"]
+    assert found.unknown == ["notes.txt", "photos"]
+    assert found.problems() == [
+        *("notes.txt: not in the manifest", "photos: not in the manifest"),
+        *(f"{name}: left by a killed run" for name in found.temporary),
+    ]
+
+
+def test_missing_card_is_told_and_no_damage(dataset_copy, capsys):
+    for name in card.FILES:
+        (dataset_copy / name).unlink()
+    found = verify.verify(dataset_copy, 1, quick=True)
+    assert (found.card, found.problems()) == (list(card.FILES), [])
+    assert cli.main(["verify", str(dataset_copy), "--quick"]) == 0
+    assert "warning: files of the card are missing: README.md, croissant.json, preview.jpg; hazegen card" in (
+        capsys.readouterr().out
+    )
+
+
+def test_quick_decodes_no_picture_and_finds_other_bytes(dataset_copy, monkeypatch):
+    def decoded(*_):
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr(images, "decode", decoded)
+    assert verify.verify(dataset_copy, 1, quick=True).problems() == []
+    rewrite(dataset_copy / FIRST, lambda r: [r[1], r[0], *r[2:]])
+    (row,) = (row for row in verify.verify(dataset_copy, 1, quick=True).rows if row.problem)
+    assert (row.shard.name, row.records) == (FIRST, 6)
+    assert row.problem.startswith("expected SHA-256")
+
+
+def test_scenes_of_two_splits_that_look_alike_are_told(make_photos, make_options, load_recipe, tmp_path, capsys):
+    photos = make_photos(scenes=8)
+    out = tmp_path / "out"
+    for folder, suffix in ((photos.images, "png"), (photos.depth, "png")):
+        shutil.copy(folder / f"scene_000.{suffix}", folder / f"scene_003.{suffix}")
+    table = tmp_path / "splits.csv"
+    table.write_text("key,split\n" + "".join(f"scene_00{n},{'test' if n == 3 else 'train'}\n" for n in range(8)))
+    make(make_options(photos, out, split_file=table), load_recipe("aod-released"))
+    found = verify.verify(out, 1)
+    assert found.alike == [("scene_003", "scene_000", 0)]
+    assert found.problems() == []
+    assert cli.main(["verify", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "note: 1 pairs of scenes of different splits look alike" in printed
+    assert "  scene_003 and scene_000 (0)" in printed
+    assert "hazegen split --group-by keeps them together" in printed
+
+
+# --- the command ---
+
+
+def test_json_says_all_of_it(dataset_copy, capsys):
+    assert cli.main(["verify", str(dataset_copy), "--json", "--workers", "1"]) == 0
+    sound = json.loads(capsys.readouterr().out)
+    assert (sound["sound"], sound["problems"], len(sound["shards"])) == (True, [], 7)
+    (dataset_copy / FIRST).unlink()
+    (dataset_copy / "x").touch()
+    assert cli.main(["verify", str(dataset_copy), "--json"]) == 5
+    captured = capsys.readouterr()
+    damaged = json.loads(captured.out)
+    assert (damaged["sound"], damaged["unknown"]) == (False, ["x"])
+    assert [row["problem"] for row in damaged["shards"] if row["name"] == FIRST] == ["No such file or directory"]
+    assert f"1 damaged and 1 unknown: {FIRST}, x (not in the manifest). Run hazegen repair" in captured.err
+
+
+def test_json_of_a_dataset_without_manifest_is_an_object_too(dataset_copy, capsys):
+    (dataset_copy / manifest.MANIFEST).unlink()
+    assert cli.main(["verify", str(dataset_copy), "--json"]) == 5
+    told = json.loads(capsys.readouterr().out)
+    assert told["sound"] is False
+    assert "is no finished dataset" in told["problems"][0]
+
+
+def test_quick_says_so(dataset, capsys):
+    assert cli.main(["verify", str(dataset), "--quick"]) == 0
+    assert "all 7 shards and 36 pairs are as the manifest says (no picture was decoded)." in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """A bucket of an S3 server on the loopback interface, this process's credentials for it among the environment."""
+    with moto_server() as server, pytest.MonkeyPatch.context() as patch:
+        bucket = Bucket(server)
+        for name, value in bucket.environment.items():
+            patch.setenv(name, value)
+        store_path.forget_clients()
+        yield bucket
+        bucket.proxy.stop()
+    store_path.forget_clients()
+
+
+def test_dataset_in_a_store_is_verified_there(dataset, bucket, capsys):
+    folder = bucket.put(dataset, "dataset")
+    assert verify.verify(folder, 2).problems() == []
+    data = (dataset / FIRST).read_bytes()
+    (folder / FIRST).write_bytes(data[:-1])
+    (folder / SECOND).unlink()
+    (folder / "notes.txt").write_bytes(b"mine")
+    found = verify.verify(folder, 1)
+    assert {row.shard.name for row in found.rows if row.problem} == {FIRST, SECOND}
+    assert found.unknown == ["notes.txt"]
+    assert cli.main(["verify", str(folder), "--quick"]) == 5
+    assert "received 2 damaged and 1 unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [StoreError("cut off"), ConnectionResetError("reset")])
+def test_store_that_fails_says_nothing_of_the_dataset(dataset, monkeypatch, error):
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(records, "read_shard", fail)
+    monkeypatch.setattr("hazegen.stores.is_remote", lambda path: True)
+    with pytest.raises(type(error)):
+        verify.verify(dataset, 1)

@@ -19,7 +19,7 @@ from hazegen.audit.fit import ColorSpace, Fit
 from hazegen.audit.pairing import PairRef
 from hazegen.audit.result import Convention, PairAudit, PathKind
 from hazegen.depth import readers
-from hazegen.errors import HazegenError
+from hazegen.errors import HazegenError, StoreError
 from hazegen.geometry import Camera
 from hazegen.pairing import SceneRef
 from hazegen.reading import Reading
@@ -71,6 +71,8 @@ def look(ref: PairRef, hazy: Path, reading: Reading, *, with_depth: bool) -> See
     """
     try:
         (hazy_pixels, header), (clean_pixels, clean_header) = _read(hazy / ref.hazy), _read(reading.images / ref.clean)
+    except StoreError:
+        raise
     except (HazegenError, OSError) as error:
         return Seen(PairAudit(ref, "unreadable", str(error)))
     hazy_gray, clean_gray = _gray(hazy_pixels), _gray(clean_pixels)
@@ -103,6 +105,8 @@ def thumbnail(path: Path) -> NDArray[np.int8] | None:
     """Structure of a clean picture; None where it cannot be read."""
     try:
         return audit_checks.thumbnail(_gray(_read(path)[0]))
+    except StoreError:
+        raise
     except (HazegenError, OSError):
         return None
 
@@ -135,6 +139,8 @@ def _fitted(pair: PairAudit, opened: _Opened, reading: Reading, with_depth: bool
         return dataclasses.replace(pair, code="depth", reason="No depth map has the name of the clean picture.")
     try:
         maps = _distances(pair.ref, opened, reading)
+    except StoreError:
+        raise
     except (HazegenError, OSError) as error:
         return dataclasses.replace(pair, code="depth", reason=str(error))
     cut = {path: whole[_inside(whole, opened)] for path, whole in maps.items()}

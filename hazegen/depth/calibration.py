@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hazegen import images
+from hazegen import images, stores
 from hazegen.depth.conventions import CalibrationKind
 from hazegen.errors import RefusedError
 from hazegen.geometry import Camera
@@ -55,14 +55,14 @@ def path_of(kind: CalibrationKind, key: str, depth: Path, camera: Path | None) -
     if kind == "middlebury":
         if camera is None:
             return depth.parent / MIDDLEBURY_FILE
-        if not camera.is_dir():
+        if not stores.is_folder(camera):
             return camera
         inner = camera / key / MIDDLEBURY_FILE
         return inner if inner.is_file() else camera / PurePosixPath(key).parent / MIDDLEBURY_FILE
     name = f"{PurePosixPath(key).name}_camera.json"
     if camera is None:
         return depth.parent / name
-    if camera.is_dir():
+    if stores.is_folder(camera):
         return camera / PurePosixPath(key).parent / name
     if camera.name != name:
         raise RefusedError(

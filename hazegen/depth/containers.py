@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import images
+from hazegen import images, stores
 from hazegen.depth import arrays, hdf5, matlab, rasters
 from hazegen.depth.formats import DepthFormat
 from hazegen.errors import RefusedError
@@ -34,7 +34,8 @@ def read_values(path: Path, fmt: DepthFormat, index: int | None = None) -> Numbe
     """
     name, suffix = path.name, path.suffix.lower()
     if suffix in MEMBERS:
-        values = _read_member(path, fmt, index)
+        with stores.local_copy(path) as file:
+            values = _read_array(file, _choose(_members(file, fmt.dataset), fmt, index, name), index)
     elif suffix == ".npy":
         values = arrays.read_npy(images.read_file(path), name, index)
     else:
@@ -49,20 +50,22 @@ def read_values(path: Path, fmt: DepthFormat, index: int | None = None) -> Numbe
 
 def count_frames(path: Path, fmt: DepthFormat) -> int:
     """How many frames a file of many holds."""
-    found = _members(path, fmt.dataset)
+    with stores.local_copy(path) as file:
+        found = _members(file, fmt.dataset)
     shape = found[_choose(found, fmt, 0, path.name)]
     return shape[-1] if path.suffix.lower() == ".mat" else shape[0]
 
 
 def read_stacked_photo(path: Path, index: int, dataset: str = "images") -> NDArray[np.uint8]:
     """Photo of one frame of a MATLAB file of many: sRGB, uint8 (height, width, 3)."""
-    found = _members(path, dataset)
-    if len(found.get(dataset, ())) != 4 or found[dataset][2] != 3:
-        raise RefusedError(
-            f"'{path.name}' holds no photos. Expected '{dataset}' of (height, width, 3, frames), received "
-            f"{found.get(dataset, 'none')}. Correct --depth-kind."
-        )
-    return images.as_rgb8(_read_array(path, dataset, index), path.name)
+    with stores.local_copy(path) as file:
+        found = _members(file, dataset)
+        if len(found.get(dataset, ())) != 4 or found[dataset][2] != 3:
+            raise RefusedError(
+                f"'{path.name}' holds no photos. Expected '{dataset}' of (height, width, 3, frames), received "
+                f"{found.get(dataset, 'none')}. Correct --depth-kind."
+            )
+        return images.as_rgb8(_read_array(file, dataset, index), path.name)
 
 
 def _check_single(index: int | None, name: str) -> None:
@@ -76,7 +79,8 @@ def _check_single(index: int | None, name: str) -> None:
 def _read_raster(path: Path, fmt: DepthFormat) -> Numbers:
     suffix = path.suffix.lower()
     if suffix == ".exr":
-        return rasters.read_exr(path, fmt.dataset)
+        with stores.local_copy(path) as file:
+            return rasters.read_exr(file, fmt.dataset)
     data = images.read_file(path)
     if suffix == ".pfm":
         return rasters.read_pfm(data, path.name)
@@ -102,10 +106,6 @@ def _members(path: Path, wanted: str | None) -> arrays.Shapes:
 
 def _is_matlab_5(path: Path) -> bool:
     return path.suffix.lower() == ".mat" and not hdf5.is_hdf5(path)
-
-
-def _read_member(path: Path, fmt: DepthFormat, index: int | None) -> Numbers:
-    return _read_array(path, _choose(_members(path, fmt.dataset), fmt, index, path.name), index)
 
 
 def _read_array(path: Path, dataset: str, index: int | None) -> Numbers:

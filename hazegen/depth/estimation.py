@@ -83,12 +83,15 @@ def estimate_folder(
         UsageError: Options that contradict each other, or two photos of one key.
         RefusedError: The file is no depth network, or the cache is another network's.
     """
+    stores.on_disk(cache, "The folder of a network's depth maps (beside --out)")
     targets = _targets(names, cache)
     handling = dataclasses.asdict(network.handling_of(options))
     digest = onnx_file.check_file(options.file)
     if not (cache / MARK).is_file():
         network.load(options)  # a file that is no depth network leaves no folder
     _claim(cache, {"sha256": digest, **handling})
+    for folder in {target.parent for target in targets.values()}:
+        stores.sweep(folder)
     left = [name for name in names if not _is_current(targets[name], photos / name)]
     progress(len(names) - len(left))
     failed: list[tuple[str, str]] = []
@@ -126,7 +129,8 @@ def _claim(cache: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     mark = cache / MARK
     if not mark.is_file():
-        if cache.exists() and (not cache.is_dir() or any(path.name != f"{MARK}.tmp" for path in cache.iterdir())):
+        stores.sweep(cache, MARK)
+        if cache.exists() and (not cache.is_dir() or any(cache.iterdir())):
             raise RefusedError(
                 f"'{cache}' cannot take the depth maps. Expected a new folder or one with a {MARK}, received something "
                 "else. Choose another folder."

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hazegen import stores
 from hazegen.errors import RefusedError, UsageError
 
 # A protocol buffer of 2 GiB cannot be read: larger networks keep their weights in files of their own.
@@ -25,6 +26,7 @@ def check_file(path: Path) -> str:
         RefusedError: Not a complete ONNX file; weights outside of its folder; operators that are not built in.
     """
     onnx, protobuf = package("onnx"), package("google.protobuf.message")
+    stores.on_disk(path, "A depth network")
     size = path.stat().st_size if path.is_file() else None
     if size is None or size > MAX_MODEL_BYTES:
         raise not_usable(path, f"an ONNX file of at most {MAX_MODEL_BYTES} bytes", f"{size or 'no file'}", "Check it.")

@@ -125,7 +125,8 @@ def _unit(values: Numbers, fmt: DepthFormat, name: str) -> float:
 def no_surface(values: Numbers, fmt: DepthFormat) -> Mask:
     """Where the file says that nothing is there, as far as infinity."""
     mask = np.zeros(values.shape, bool)
-    if fmt.values not in LARGER_IS_NEARER and math.inf not in fmt.not_measured:
+    # np.isposinf is 30 times slower on integers, which have no infinity.
+    if fmt.values not in LARGER_IS_NEARER and math.inf not in fmt.not_measured and values.dtype.kind == "f":
         mask |= np.isposinf(values)
     if fmt.no_surface is not None:
         mask |= _equal(values, fmt.no_surface)
@@ -158,7 +159,7 @@ def _equal(values: Numbers, raw: float) -> Mask:
 
 
 def _from_metres(metres: Floats, known: Mask, name: str) -> Floats:
-    if np.any(metres[known] < 0):
+    if np.any(known & (metres < 0)):
         raise RefusedError(
             f"Depth '{name}' has values below 0. Expected metres, 0 or more, received a smallest value of "
             f"{metres[known].min():g}. Correct the map, or say by --not-measured which value means no measurement."

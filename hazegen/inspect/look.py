@@ -19,7 +19,7 @@ from hazegen.depth.finding import SEVERITIES, Finding
 from hazegen.depth.formats import DepthFormat, from_camera_file
 from hazegen.depth.guess import Guess
 from hazegen.depth.measures import Measured, measure
-from hazegen.errors import HazegenError
+from hazegen.errors import HazegenError, StoreError
 from hazegen.inspect import words
 from hazegen.inspect.find import InspectOptions
 from hazegen.inspect.read import read_samples
@@ -105,6 +105,8 @@ def _depth_entry(ref: SceneRef, reading: Reading) -> dict[str, object]:
     try:
         path = intrinsics.intrinsics_path(ref, reading)
         return {} if path is None else intrinsics.load_camera(path)[1]
+    except StoreError:
+        raise
     except (HazegenError, OSError):
         return {}
 

@@ -11,7 +11,7 @@ from hazegen import images, intrinsics, scenes
 from hazegen.depth import containers, readers
 from hazegen.depth.formats import RELATIVE, DepthFormat
 from hazegen.depth.measures import Sample
-from hazegen.errors import HazegenError, RefusedError
+from hazegen.errors import HazegenError, RefusedError, StoreError
 from hazegen.pairing import SceneRef
 from hazegen.reading import Reading
 
@@ -28,6 +28,8 @@ def read_or_note(refs: Iterable[SceneRef], reading: Reading, lost: list[str]) ->
     for ref in refs:
         try:
             yield read_sample(ref, reading)
+        except StoreError:
+            raise
         except (HazegenError, OSError) as error:
             lost.append(str(error))
 

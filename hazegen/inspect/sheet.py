@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from hazegen import images, physics
+from hazegen import images, physics, stores
 from hazegen.depth.alignment import close
 from hazegen.errors import UsageError
 from hazegen.inspect.run import Report, Tile
@@ -39,9 +39,9 @@ def write_sheet(report: Report, out: Path) -> int:
     rows = [_row(tile) for tile in report.tiles]
     sheet = np.vstack([_head(report, rows[0].shape[1]), *rows])
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(
-        images.encode(np.pad(sheet, ((MARGIN,) * 2, (MARGIN,) * 2, (0, 0)), constant_values=255), out.suffix)
-    )
+    sheet = np.pad(sheet, ((MARGIN,) * 2, (MARGIN,) * 2, (0, 0)), constant_values=255)
+    with stores.whole_file(out) as file:
+        file.write(images.encode(sheet, out.suffix))
     return len(rows)
 
 

@@ -1,0 +1,232 @@
+"""hazegen info: what a dataset is, in ten seconds, from its manifest and the numbers of its records."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hazegen import heads, manifest
+from hazegen.derive_manifest import read_inputs
+from hazegen.errors import VerifyError
+from hazegen.manifest import PLAN, SPLITS, Manifest, Shard
+from hazegen.recipe import Draw, Recipe
+
+# Of a larger dataset the numbers of some shards are read, spread evenly: 20,000 take 3 s (one core, local disk).
+MOST_RECORDS = 20_000
+BINS = 10
+BAR = 32
+EIGHTHS = " ▏▎▍▌▋▊▉"
+# What is shown of each record: axis and unit, and whether its bins grow by factors.
+SHOWN = {
+    "beta": ("beta, green [1/m]", True),
+    "visibility_m": ("visibility [m]", True),
+    "atmospheric_light": ("atmospheric light, mean of its channels", False),
+    "mean_transmission": ("mean transmission", False),
+}
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often a number falls where: count i is of numbers in [edges[i], edges[i + 1]), of the last one with its end.
+
+    Where there are few different numbers, `edges` are these, as many as counts.
+    """
+
+    axis: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    median: float
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known of a dataset.
+
+    Attributes:
+        known: Its manifest.
+        verb: What it was made by: make, split, merge or sample.
+        rejected: Number of rejected inputs for each reason's code.
+        histograms: Of the records that were read.
+        read: How many records and shards these were.
+    """
+
+    known: Manifest
+    verb: str
+    rejected: dict[str, int]
+    histograms: tuple[Histogram, ...]
+    read: tuple[int, int]
+
+
+def look(folder: Path, most: int = MOST_RECORDS) -> Info:
+    """Reads the manifest, the table of inputs, and the numbers of at most about `most` records; no picture.
+
+    Raises:
+        RefusedError: The dataset is not finished.
+        VerifyError: A shard or a table is not what the manifest says.
+    """
+    known = manifest.load(folder)
+    shards = _spread([shard for shard in known.shards if shard.records], most)
+    manifest.check_shards(folder, shards)
+    numbers = _read_numbers(folder, shards)
+    codes = Counter(row["code"] for row in read_inputs(folder) if row["fate"] == "rejected")
+    drawn = tuple(_histogram(numbers[name], *SHOWN[name]) for name in SHOWN)
+    return Info(known, _verb(folder), dict(sorted(codes.items())), drawn, (len(numbers["beta"]), len(shards)))
+
+
+def _spread(shards: Sequence[Shard], most: int) -> list[Shard]:
+    """All shards, or some at equal distances, with about `most` records, at least one shard."""
+    total = sum(shard.records for shard in shards)
+    return list(shards[:: max(1, -(-total // most))])
+
+
+def _verb(folder: Path) -> str:
+    try:
+        with (folder / PLAN).open("rb") as file:
+            header = json.loads(file.readline())
+        return str(header.get("derived", "make"))
+    except (FileNotFoundError, ValueError, AttributeError) as error:
+        raise VerifyError(
+            f"'{folder / PLAN}' cannot be read. Expected the plan of the dataset, received {type(error).__name__}. Run "
+            f"hazegen verify {folder}, and copy the file again."
+        ) from None
+
+
+def _read_numbers(folder: Path, shards: Sequence[Shard]) -> dict[str, NDArray[np.float64]]:
+    rows: list[tuple[float, ...]] = []
+    for shard in shards:
+        before = len(rows)
+        for head in heads.read_heads(folder / shard.name):
+            told = head.values
+            light = sum(told["atmospheric_light"]) / 3
+            rows.append((told["beta"][1], told["visibility_m"], light, told["mean_transmission"]))
+        if len(rows) - before != shard.records or not np.isfinite(rows[before:]).all() or min(rows[before:])[0] <= 0:
+            raise VerifyError(
+                f"Shard '{shard.name}' is not what the manifest says. Expected {shard.records} records with finite "
+                f"numbers and beta above 0, received {len(rows) - before} records, or others. Run hazegen verify "
+                f"{folder}, and make or download it again."
+            )
+    return dict(zip(SHOWN, np.array(rows, np.float64).reshape(-1, len(SHOWN)).T, strict=True))
+
+
+def _histogram(values: NDArray[np.float64], axis: str, by_factors: bool) -> Histogram:
+    """Bins that grow by factors from the least to the largest number, or tenths of [0, 1]."""
+    different, counts = np.unique(values.astype(np.float32), return_counts=True)
+    edges = different.astype(np.float64)
+    if len(different) > BINS:
+        edges = np.linspace(0.0, 1.0, BINS + 1)
+        if by_factors:
+            edges = np.geomspace(values.min(), values.max(), BINS + 1)
+        edges[0], edges[-1] = min(edges[0], values.min()), max(edges[-1], values.max())
+        counts, _ = np.histogram(values, edges)
+    median = float(np.median(values)) if len(values) else 0.0
+    return Histogram(axis, tuple(edges.tolist()), tuple(counts.tolist()), median)
+
+
+# --- as text ---
+
+
+def lines(info: Info) -> Iterator[str]:
+    """The text that hazegen info prints."""
+    known, pairs = info.known, sum(shard.records for shard in info.known.shards)
+    size = sum(shard.bytes for shard in known.shards)
+    scenes = sum(counts["scenes"] for counts in known.splits.values())
+    yield f"{'pairs':<12}{pairs:,} of {scenes:,} scenes, {len(known.shards):,} shards, {size / 1e6:,.1f} MB"
+    for name, text in _facts(info):
+        yield f"{name:<12}{text}"
+    yield ""
+    yield f"{'split':<12}{'scenes':>10}{'pairs':>12}{'shards':>8}{'MB':>12}"
+    for split in SPLITS:
+        shards = [shard for shard in known.shards if shard.split == split]
+        numbers = f"{known.splits[split]['scenes']:>10,}{known.records_of(split):>12,}{len(shards):>8,}"
+        yield f"{split:<12}{numbers}{sum(shard.bytes for shard in shards) / 1e6:>12,.1f}"
+    for histogram in info.histograms:
+        yield ""
+        yield from _draw(histogram)
+    yield ""
+    read, shards_read = info.read
+    all_of_it = read == pairs
+    yield f"from {'all' if all_of_it else f'{read:,} of'} {pairs:,} pairs" + (
+        "" if all_of_it else f" ({shards_read:,} of {len(known.shards):,} shards, spread evenly)"
+    )
+
+
+def _facts(info: Info) -> Iterator[tuple[str, str]]:
+    known = info.known
+    space = {"srgb": "sRGB-coded values", "linear": "linear light"}[known.color_space]
+    codec = f"JPEG, quality {known.quality}, 4:4:4" if known.codec == "jpeg" else "PNG"
+    changed = ", ".join(f"{name} {value}" for name, value in _changed(known.recipe))
+    yield "recipe", f"{known.recipe.get('name')}: {changed or 'all as by default'}"
+    seed = "one for each source" if known.seed is None else known.seed
+    yield "haze", f"seed {seed}, up to {known.variants} pairs a scene, the equation applied to {space}"
+    yield "stored as", f"{codec}, transmissions {'stored too' if known.maps else 'not stored'}; kind {known.kind}"
+    yield "least size", "{height} x {width} px, height x width".format(**known.smallest)
+    codes = ", ".join(f"{count:,} {code}" for code, count in info.rejected.items())
+    told = "{found:,} found = {used:,} used + {rejected:,} rejected".format(**known.inputs)
+    yield "inputs", told + (f" ({codes})" if codes else "")
+    yield "made with", _versions(known.versions)
+    for versions in known.also_made_with:
+        yield "and with", _versions(versions)
+    if known.sources:
+        sources = (f"{s['recipe'].get('name')}, seed {s['seed']} ({s['digest'][:8]})" for s in known.sources)
+        yield "made by", f"hazegen {info.verb} from {'; '.join(sources)}"
+    yield "licence", " ".join(known.about.license.split()) or "not stated (hazegen card --license)"
+    yield "digest", manifest.digest(known)
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in sorted(versions.items()))
+
+
+def _changed(recipe: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields of a resolved recipe that are not the default."""
+    usual = Recipe(beta=Draw("values", (1.0,))).as_dict() | {"beta": None}
+    for name, value in recipe.items():
+        if name != "name" and value is not None and value != usual.get(name):
+            yield name, value
+
+
+def _draw(histogram: Histogram) -> Iterator[str]:
+    """A bar for each bin, as long as its share of the fullest; empty bins at the ends are left out."""
+    edges, counts = histogram.edges, histogram.counts
+    yield f"{histogram.axis}, median {histogram.median:.4g}"
+    places = [f"{edge:.4g}" for edge in edges]
+    if len(edges) > len(counts):
+        wide = max(map(len, places))
+        places = [f"{low:>{wide}} to {high:>{wide}}" for low, high in itertools.pairwise(places)]
+    full = [number for number, count in enumerate(counts) if count]
+    rows = list(zip(places, counts, strict=True))[full[0] : full[-1] + 1] if full else []
+    wide = max((len(place) for place, _ in rows), default=0)
+    for place, count in rows:
+        yield f"  {place:>{wide}}  {_bar(count / max(counts)):<{BAR}} {count:>9,}"
+
+
+def _bar(share: float) -> str:
+    """A bar of `share` of the full length, in steps of an eighth of a letter; never none for a share above 0."""
+    eighths = max(round(share * BAR * 8), 1 if share > 0 else 0)
+    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
+
+
+def as_dict(info: Info) -> dict[str, Any]:
+    """All of it as values that JSON has."""
+    known = info.known
+    names = ("kind", "recipe", "seed", "color_space", "codec", "quality", "maps", "variants", "reading", "inputs")
+    more = ("smallest", "versions", "also_made_with", "sources", "schema_version")
+    told = {name: getattr(known, name) for name in (*names, *more)}
+    shards = {split: [shard for shard in known.shards if shard.split == split] for split in SPLITS}
+    sizes = {s: {"shards": len(shards[s]), "bytes": sum(x.bytes for x in shards[s])} for s in SPLITS}
+    return told | {
+        "about": vars(known.about),
+        "digest": manifest.digest(known),
+        "made_by": info.verb,
+        "splits": {split: known.splits[split] | sizes[split] for split in SPLITS},
+        "rejected": info.rejected,
+        "histograms": {name: vars(drawn) for name, drawn in zip(SHOWN, info.histograms, strict=True)},
+        "records_read": info.read[0],
+        "shards_read": info.read[1],
+    }

@@ -1,0 +1,173 @@
+"""hazegen repair: mends what of a dataset is damaged, missing or left over, bit for bit or not at all."""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hazegen import build, card, collect, engine, locks, planning, reconstruct, shards, stores, verify
+from hazegen.build import ShardTask
+from hazegen.errors import RefusedError, VerifyError
+from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest
+from hazegen.rebuild import RepairOptions, Step, build_again, command, give_names_back
+from hazegen.verify import REPAIRS
+
+
+def repair(folder: Path, options: RepairOptions) -> list[Step]:
+    """Finds what is damaged, missing or left over, mends what can be mended, and holds it against the manifest again.
+
+    A shard is replaced by one of the manifest's SHA-256 alone. No file that is no part of a dataset is removed.
+
+    Raises:
+        RefusedError: There is no dataset, or a run works on it.
+        VerifyError: Neither the manifest nor what would tell it can be used.
+    """
+    names = shards.listing(folder)
+    if MANIFEST not in names and PLAN not in names:
+        raise RefusedError(
+            f"'{folder}' is no dataset. Expected a {MANIFEST} or a {PLAN} in it, received neither. Check the path."
+        )
+    # Before the lock, which sweeps the folder.
+    temporary = sorted(name for name in names if verify.is_temporary(name) and name != REPAIRS)
+    with nullcontext() if options.dry_run else locks.lock(folder):
+        known, steps = _sound_manifest(folder, options)
+        if known:
+            steps += _mend(folder, known, options)
+        if known and not options.dry_run:
+            _remove_leftovers(folder)
+    return [*(Step(name, "removed") for name in temporary if known or name not in verify.LEFTOVERS), *steps]
+
+
+def _mend(folder: Path, known: Manifest, options: RepairOptions) -> list[Step]:
+    """All but the manifest."""
+    found = verify.check(folder, known, options.workers, quick=True)
+    steps = _mend_plan(folder, known, found.tables, options)
+    damaged = {row.shard.name: row.problem for row in found.rows if row.problem}
+    bad = {shard.name: shard for shard in known.shards if shard.name in damaged}
+    named = give_names_back(folder, bad.values(), found.unknown, options.dry_run)
+    steps += [Step(target, f"renamed from {name}") for target, name in named.items()]
+    left = {name: problem for name, problem in damaged.items() if name not in named}
+    if left:
+        steps += build_again(folder, left, known, bad, options)
+    if INPUTS in found.tables:
+        steps.append(_mend_table(folder, known, found.tables[INPUTS], options))
+    if not options.dry_run and named.keys() | left.keys():
+        again = verify.check(folder, known, options.workers, quick=True, only=bad).rows
+        told = {step.name for step in steps if not step.done}
+        steps += [Step(r.shard.name, r.problem, False) for r in again if r.problem and r.shard.name not in told]
+    if found.card and all(step.done for step in steps):
+        steps += [Step(name, "written again") for name in found.card]
+        if not options.dry_run:
+            card.write_card(folder)
+    strangers = [name for name in found.unknown if name not in named.values()]
+    return steps + [Step(name, "no part of the dataset: move it elsewhere", False) for name in strangers]
+
+
+# --- the manifest ---
+
+
+def _sound_manifest(folder: Path, options: RepairOptions) -> tuple[Manifest | None, list[Step]]:
+    """The manifest, told again from the rest where it is lost; None where that cannot be done."""
+    try:
+        return verify.load_sound(folder), []
+    except VerifyError as error:
+        problem = str(error)
+    try:
+        return _tell_manifest(folder, options, problem)
+    except (RefusedError, VerifyError, FileNotFoundError, KeyError) as error:
+        why = f"{problem} It cannot be told from the rest either: {error}"
+        return None, [Step(MANIFEST, why, False)]
+
+
+def _tell_manifest(folder: Path, options: RepairOptions, problem: str) -> tuple[Manifest | None, list[Step]]:
+    _check_finished(folder)
+    with tqdm(unit="pair", desc="reading", disable=None) as bar:
+        reads = reconstruct.read_shards(folder, options.workers or engine.cores(), bar.update)
+    damaged = {read.shard.name: read.problem for read in reads if read.problem}
+    steps = build_again(folder, damaged, None, {}, options) if damaged else []
+    if damaged and (options.dry_run or not all(step.done for step in steps)):
+        return None, [*steps, Step(MANIFEST, f"written again when all shards are sound. {problem}", options.dry_run)]
+    if damaged:
+        reads = reconstruct.read_shards(folder, options.workers or engine.cores(), lambda _: None)
+    known, proven = reconstruct.manifest_again(folder, reads)
+    trust = (
+        "as its digest proves" if proven else
+        "from plan, inputs.csv and shards, which nothing else vouches for; licence, citation and source are not known: "
+        "state them with hazegen card"
+    )  # fmt: skip
+    if not options.dry_run:
+        stores.write_text(folder / MANIFEST, [known.to_json()])
+        card.write_card(folder)
+    return known, [*steps, Step(MANIFEST, f"written again, {trust}")]
+
+
+def _check_finished(folder: Path) -> None:
+    names = shards.listing(folder)
+    if INPUTS not in names or (MANIFEST not in names and shards.WORK in names):
+        raise VerifyError(
+            f"'{folder}' was not finished. Expected {INPUTS} and no {shards.WORK} beside {PLAN}, received what a run "
+            "that was cut off leaves. Give the same hazegen make again: it goes on where it was left."
+        )
+
+
+# --- the tables ---
+
+
+def _mend_plan(folder: Path, known: Manifest, problems: Mapping[str, str], options: RepairOptions) -> list[Step]:
+    if PLAN not in problems:
+        return []
+    lines = None if INPUTS in problems else reconstruct.plan_again(folder, known)
+    if lines is None:
+        return [Step(PLAN, f"{problems[PLAN]}. Copy it from another copy of the dataset, or {_AGAIN}", False)]
+    if not options.dry_run:
+        stores.write_text(folder / PLAN, lines)
+    return [Step(PLAN, f"written again from {MANIFEST} and {INPUTS}")]
+
+
+_AGAIN = "run the hazegen make that made it again, with --restart"
+
+
+def _mend_table(folder: Path, known: Manifest, problem: str, options: RepairOptions) -> Step:
+    """Reads all inputs of the plan again, without making haze."""
+    left = Step(INPUTS, f"{problem}. Copy it from another copy of the dataset, or {_AGAIN}", False)
+    try:
+        header, plans = shards.read_plan(folder)
+        reconstruct.check_own_plan(header)
+        if options.images is None:
+            return Step(INPUTS, f"{problem}. To tell it again: {command(folder, header)}", False)
+        if options.dry_run:
+            return Step(INPUTS, f"written again from {PLAN} and the inputs")
+        settings = planning.settings_of(header, options.images, options.depth, options.camera, options.sparse)
+        without_haze = dataclasses.replace(settings, variants=0)
+        with tempfile.TemporaryDirectory() as scratch, tqdm(unit="shard", desc="reading inputs", disable=None) as bar:
+            place = Path(scratch)
+            (place / shards.WORK).mkdir()
+            tasks = (ShardTask(plan, place, without_haze) for plan in plans)
+            built = engine.run(build.build_shard, tasks, options.workers or engine.cores(), lambda _: None)
+            rows = {}
+            for one in built:
+                rows[one.shard.name] = one.rows
+                bar.update()
+    except (RefusedError, VerifyError):
+        return left
+    _, plans = shards.read_plan(folder)
+    lines = reconstruct.table_again(folder, known, (rows[plan.name] for plan in plans))
+    if lines is None:
+        return left
+    stores.write_text(folder / INPUTS, lines)
+    return Step(INPUTS, f"written again from {PLAN} and the inputs")
+
+
+# --- what is left over ---
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """The work folders of runs that were killed, once all is in its place; the lock has swept the files."""
+    collect.remove_work(folder)
+    if not stores.is_remote(folder):
+        for name in verify.LEFTOVERS:
+            shutil.rmtree(folder / name, ignore_errors=True)

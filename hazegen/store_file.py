@@ -1,0 +1,97 @@
+"""Files of a store, and how its failures are told: as StoreErrors, without secrets."""
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from hazegen.errors import StoreError
+
+# Answers of a store that are no failures.
+ANSWERS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+@contextmanager
+def failures(address: object) -> Iterator[None]:
+    """Turns what a store's library raises into StoreError; a missing object stays a FileNotFoundError."""
+    try:
+        yield
+    except (*ANSWERS, StoreError):
+        raise
+    except Exception as error:  # their libraries raise of many kinds, TypeErrors for answers that are cut off too
+        raise StoreError(
+            f"'{address}' cannot be reached. Expected an answer of the store, received {type(error).__name__}: "
+            f"{_without_secrets(str(error))}. Check network, address and rights (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
+            "... in the environment); the same command goes on later."
+        ) from error
+
+
+def _without_secrets(text: str) -> str:
+    """`text` without names and passwords in addresses, and without the credentials of the environment."""
+    text = re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    for name in SECRETS:
+        if os.environ.get(name):
+            text = text.replace(os.environ[name], f"({name})")
+    return text[:500]
+
+
+class Guarded(io.RawIOBase):
+    """A file of a store whose failures are StoreErrors."""
+
+    def __init__(self, file: Any, address: object) -> None:
+        self._file, self._address = file, address
+
+    def readable(self) -> bool:
+        return bool(self._file.readable())
+
+    def writable(self) -> bool:
+        return bool(self._file.writable())
+
+    def seekable(self) -> bool:
+        return self.readable()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        with failures(self._address):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        with failures(self._address):
+            return int(self._file.write(data))
+
+    def close(self) -> None:
+        """Of a file that was written: completes it."""
+        if self.closed:
+            return
+        try:
+            with failures(self._address):
+                self._file.close()
+        except BaseException:
+            self.discard()
+            raise
+        super().close()
+
+    def __del__(self) -> None:
+        """A file that nobody closed is given up: only who wrote all of it knows that it is whole."""
+        self.discard()
+
+    def discard(self) -> None:
+        """Takes back what was uploaded; the object's name stays as it was."""
+        if self.closed:
+            return
+        super().close()
+        # Or the collector of garbage would close the file, and so publish a part of it.
+        self._file.closed = True
+        if hasattr(self._file, "discard"):
+            with suppress(Exception):  # the store may be what failed: the upload stays, without a name
+                self._file.discard()
