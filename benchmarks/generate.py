@@ -49,7 +49,7 @@ FLAGS = {
     "png": [],
 }
 # Of the pictures that the floor holds ready, in all workers; and about those of a shard, which ends with a sync.
-FLOOR_BYTES, SHARD_BYTES = 300e6, 64e6
+FLOOR_BYTES, SHARD_BYTES, MOST_SCENES = 300e6, 64e6, 300
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def ours(job: Job, report: engine.Report) -> Ran:
     """hazegen make's own work, shard after shard."""
     height, width = images.read_picture(job.settings.reading.images / job.refs[0].image).shape[:2]
     scene_bytes = planning.BYTES_PER_PIXEL[job.settings.codec] * height * width * job.settings.variants
-    count = max(1, round(SHARD_BYTES / scene_bytes))
+    count = min(max(1, round(SHARD_BYTES / scene_bytes)), MOST_SCENES)
 
     def shard(number: int, scenes_in_it: int) -> int:
         refs = tuple(job.ref(number * scenes_in_it + place) for place in range(scenes_in_it))
@@ -100,6 +100,8 @@ def ours(job: Job, report: engine.Report) -> Ran:
         (job.folder / plan.name).unlink()
         return built.shard.records
 
+    if job.seconds == 0.0:
+        count = 1
     shard(0, 1)  # what is compiled or read once in a process
     return _timed(job, lambda number: shard(number, count))
 
