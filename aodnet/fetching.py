@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +12,13 @@ from hazegen.manifest import Shard
 
 # Before each next try of a shard, where the store failed in spite of the tries that its library makes.
 PAUSES_S = (3.0, 15.0)
+# A store that was silent for so long in one try, through all tries of its library, is not waited for again.
+SILENCE_S = 60.0
 _BLOCK_BYTES = 1 << 20
+
+
+class _Silence(StoreError):
+    """The store has said nothing for SILENCE_S."""
 
 
 def fetch(store: Path, shard: Shard, file: BinaryIO, stop: threading.Event) -> None:
@@ -19,7 +26,7 @@ def fetch(store: Path, shard: Shard, file: BinaryIO, stop: threading.Event) -> N
 
     Raises:
         VerifyError: Twice, other bytes came than those of the manifest.
-        StoreError: The store failed, again after each of PAUSES_S.
+        StoreError: The store failed, again after each of PAUSES_S; or was silent for SILENCE_S.
         Stopped: `stop` was set.
     """
     for _ in range(2):
@@ -39,35 +46,37 @@ def _short(received: str) -> str:
 
 def _copy_patiently(source: Path, shard: Shard, file: BinaryIO, stop: threading.Event) -> str:
     """As `_copy`, after pauses again where the store fails."""
-    for pause in PAUSES_S:
+    for number, pause in enumerate((*PAUSES_S, None), 1):
         try:
             return _copy(source, shard, file, stop)
-        except StoreError:
-            if stop.wait(pause):
-                raise Stopped from None
-    try:
-        return _copy(source, shard, file, stop)
-    except StoreError as error:
-        raise StoreError(
-            f"Shard '{shard.name}' could not be fetched, {len(PAUSES_S) + 1} times. {error} (aodnet fit: with "
-            "--resume.)"
-        ) from error
+        except StoreError as error:
+            if pause is None or isinstance(error, _Silence):
+                raise StoreError(
+                    f"Shard '{shard.name}' could not be fetched, {number} times. {error} (aodnet fit: with --resume.)"
+                ) from error
+        if stop.wait(pause):
+            break
+    raise Stopped
 
 
 def _copy(source: Path, shard: Shard, file: BinaryIO, stop: threading.Event) -> str:
     """Writes what the store has under a shard's name; returns its SHA-256, or what else it is in words."""
-    digest, left = hashlib.sha256(), shard.bytes
+    digest, left, heard = hashlib.sha256(), shard.bytes, time.monotonic()
     file.seek(0)
     try:
         with source.open("rb") as remote:
             while block := remote.read(_BLOCK_BYTES):
                 if stop.is_set():
                     raise Stopped
-                left -= len(block)
+                left, heard = left - len(block), time.monotonic()
                 if left < 0:  # never more on the disk than room was made for
                     return f"more than {shard.bytes} bytes"
                 digest.update(block)
                 file.write(block)
     except FileNotFoundError:
         return "no such file"
+    except StoreError as error:
+        if time.monotonic() - heard > SILENCE_S:
+            raise _Silence(str(error)) from error
+        raise
     return digest.hexdigest() if not left else f"{shard.bytes - left} bytes"

@@ -10,7 +10,6 @@ killed process leaves nothing that keeps others waiting:
     lock             held while room is made and while one of these files begins or ends
 """
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -26,6 +25,9 @@ from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import Shard
 
 WHOLE, PART, READER = ".tfrecord", ".part", ".reader"
+# Of our own names alone something is ever removed: the folder may be a user's, with files of these suffixes.
+_SHARD_NAME = re.compile(rf"[0-9a-f]{{64}}({re.escape(WHOLE)}|{re.escape(PART)})")
+_READER_NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(READER)}")
 # Shards that may lie ready beside those that are read.
 AHEAD = 4
 _POLL_S = 0.05
@@ -136,8 +138,14 @@ class ShardCache:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Holds the lock of the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError as error:
+            raise UsageError(
+                f"The cache in '{self.folder}' cannot be used ({error.strerror}). Expected a folder of this user, who "
+                "may write there, received another. Pass --cache with a folder of your own."
+            ) from None
         try:
             _lock(descriptor, fcntl.LOCK_EX, self.folder)
             yield
@@ -153,8 +161,7 @@ class ShardCache:
         _lock(descriptor, fcntl.LOCK_SH, self.folder)
         status = os.fstat(descriptor)
         if status.st_nlink and status.st_size == shard.bytes:
-            with contextlib.suppress(PermissionError):  # a shard of another user
-                os.utime(descriptor)  # the time of its last use, by which the next to go is chosen
+            os.utime(descriptor)  # the time of its last use, by which the next to go is chosen
             return descriptor
         os.close(descriptor)
         if status.st_nlink:  # else it was removed between our opening and our locking
@@ -203,7 +210,7 @@ class ShardCache:
 
     def _make_room(self, wanted: int) -> None:
         """Removes what nobody uses, the least recently used first, until `wanted` more bytes are within the limit."""
-        found = [path for path in self.folder.iterdir() if path.suffix in (WHOLE, PART)]
+        found = [path for path in self.folder.iterdir() if _SHARD_NAME.fullmatch(path.name)]
         states = sorted(((path.stat(), path) for path in found), key=lambda state: state[0].st_mtime_ns)
         excess = sum(status.st_size for status, _ in states) + wanted - self.limit
         for status, path in states:
@@ -214,8 +221,8 @@ class ShardCache:
 
     def _reservations(self) -> Iterator[int]:
         """Bytes of each pass that is under way; what killed ones left is removed."""
-        for path in self.folder.glob(f"*{READER}"):
-            if not _remove_unused(path):
+        for path in self.folder.iterdir():
+            if _READER_NAME.fullmatch(path.name) and not _remove_unused(path):
                 yield int(path.read_bytes() or b"0")
 
 
@@ -244,13 +251,11 @@ def _locked(path: Path) -> int:
 
 
 def _remove_unused(path: Path) -> bool:
-    """Removes a file unless somebody has it locked, or it belongs to another user; whether it is gone."""
+    """Removes a file unless somebody has it locked; whether it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return True
-    except PermissionError:
-        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink(missing_ok=True)

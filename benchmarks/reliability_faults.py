@@ -238,7 +238,7 @@ FAULTS = (
     Fault("shard: renamed", _renamed),
     Fault("extra: a shard", _extra("train-00099-of-00100.tfrecord"), "named"),
     Fault("extra: another file", _extra("notes.txt", of_a_shard=False), "named"),
-    Fault("left over: a temporary file", _extra("train-00000-of-00003.tfrecord.4711-0.tmp")),
+    Fault("left over: a temporary file", _extra("train-00000-of-00003.tfrecord.4711-0a1b2c3d-0.tmp")),
     *(Fault(f"manifest: {field}", edit_manifest(field)) for field in FIELDS),
     *(Fault(f"manifest: {field}", edit_manifest(field), "about") for field in ("about", "digest")),
     *(Fault(f"manifest: {kind}", _of(MANIFEST, damage), "about") for kind, damage in {

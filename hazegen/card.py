@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from hazegen import croissant, stores
-from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, check_shards, check_tables, digest, load, write
+from hazegen.errors import VerifyError
+from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, Manifest, check_shards, check_tables, digest, load, write
 from hazegen.preview import preview
 
 README = "README.md"
@@ -38,7 +39,8 @@ def write_card(folder: Path) -> None:
     beside = {name: (folder / name).read_bytes() for name in (MANIFEST, INPUTS)}
     metadata = croissant.croissant(known, name_of(known), beside)
     stores.write_text(folder / croissant.CROISSANT, [json.dumps(metadata, indent=1), "\n"])
-    stores.write_text(folder / README, [_markdown(known)])
+    made = made_by(known, verb(folder)) if known.sources else ""
+    stores.write_text(folder / README, [_markdown(known, made)])
 
 
 def rewrite(folder: Path, given: Mapping[str, str]) -> tuple[Manifest, tuple[str, ...]]:
@@ -69,18 +71,55 @@ def name_of(known: Manifest) -> str:
     return f"hazegen-{_slug(str(known.recipe.get('name')))}-{digest(known)[:8]}"
 
 
+def verb(folder: Path) -> str:
+    """What a dataset was made by, as its plan says: make, split, merge or sample.
+
+    Raises:
+        VerifyError: The plan cannot be read.
+    """
+    try:
+        with (folder / PLAN).open("rb") as file:
+            header = json.loads(file.readline())
+        return str(header.get("derived", "make"))
+    except (FileNotFoundError, ValueError, AttributeError, RecursionError) as error:
+        raise VerifyError(
+            f"'{folder / PLAN}' cannot be read. Expected the plan of the dataset, received {type(error).__name__}. Run "
+            f"hazegen verify {folder}, then hazegen repair {folder}, or copy the file again."
+        ) from None
+
+
+def made_by(known: Manifest, by: str, digits: int = 64) -> str:
+    """The command that put a dataset together, and what from.
+
+    Args:
+        by: Its verb.
+        digits: How many of each source's digest are told.
+    """
+    sources = (f"{s['recipe'].get('name')}, seed {_seed(s['seed'])} ({s['digest'][:digits]})" for s in known.sources)
+    return f"hazegen {by} from {'; '.join(sources)}"
+
+
+def _seed(seed: int | None) -> int | str:
+    return "several" if seed is None else seed
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    """Names and versions of libraries, on one line."""
+    return ", ".join(f"{name} {text}" for name, text in sorted(versions.items()))
+
+
 def _slug(text: str) -> str:
     """`text` in lower-case letters, digits, '-' and '.' alone, as Hugging Face wants names of licences."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower())[:60].strip("-.") or "unnamed"
 
 
-def _markdown(known: Manifest) -> str:
+def _markdown(known: Manifest, made: str) -> str:
     front = yaml.safe_dump(_front_matter(known), sort_keys=False, width=120)
     sections = (
         _title(known),
         ["## Recipe", *_table("field", "value", known.recipe.items())],
         ["## Splits", *_splits(known)],
-        ["## Content", *_table("", "", _facts(known).items()), *_features(known)],
+        ["## Content", *_table("", "", _facts(known, made).items()), *_features(known)],
         ["## How to load it", *_loading(known)],
         ["## Licence", _licence(known)],
         ["## Citation and source", *_citation(known)],
@@ -137,24 +176,28 @@ def _splits(known: Manifest) -> list[str]:
     counts = [f"| {split} | {known.splits[split]['scenes']:,} | {known.records_of(split):,} |" for split in SPLITS]
     return [
         "\n".join(["| split | scenes | pairs |", "|---|---|---|", *counts]),
-        f"By scene, never by variant: all {known.variants} hazy images of a scene are in one split.",
+        "By scene, never by variant: all hazy images of a scene are in one split.",
     ]
 
 
-def _facts(known: Manifest) -> dict[str, object]:
+def _facts(known: Manifest, made: str) -> dict[str, object]:
     size = sum(shard.bytes for shard in known.shards)
+    also = "; ".join(map(versions_text, known.also_made_with))
     return {
+        **({"put together by": made} if made else {}),
         "inputs": "{found:,} found = {used:,} used + {rejected:,} rejected".format(**known.inputs)
         + f"; `{INPUTS}` lists each, with the reason where rejected",
+        "pairs of a scene": croissant.variants_text(known),
         "shards": f"{len(known.shards):,} TFRecord files, {size:,} bytes; `{MANIFEST}` has size, count and SHA-256 of "
         "each",
         "codec": f"JPEG, quality {known.quality}, 4:4:4" if known.codec == "jpeg" else "PNG (lossless)",
         "transmission": "stored with each pair (16 bits)" if known.maps else "not stored",
         "least height and width": "{height} x {width} pixels".format(**known.smallest),
         "depth was read as": json.dumps(known.reading, sort_keys=True),
-        "seed": known.seed,
+        "seed": _seed(known.seed),
         "schema version": known.schema_version,
-        "versions": ", ".join(f"{name} {text}" for name, text in sorted(known.versions.items())),
+        "versions": versions_text(known.versions),
+        **({"other shards were made with": also} if also else {}),
         "digest": f"`{digest(known)}` (SHA-256 of the names and digests of the shards)",
         "check": f"`hazegen verify .` reads all of it and holds it against `{MANIFEST}`",
     }

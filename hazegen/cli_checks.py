@@ -20,8 +20,8 @@ def run_verify(argv: list[str]) -> int:
     """hazegen verify."""
     parser = new_parser(
         "hazegen verify",
-        "Holds every file against the manifest: size, SHA-256, count, each record, each picture. Scenes of different "
-        "splits that look alike are told; the exit status is 0 all the same.",
+        "Holds every shard and table against the manifest: size, SHA-256, count, each record, each picture. Scenes of "
+        "different splits that look alike are told; the exit status is 0 all the same.",
         "  hazegen verify dataset\n  hazegen verify dataset --quick\n  hazegen verify s3://bucket/dataset --json",
     )
     parser.add_argument("dataset", type=stores.place, help="folder of a dataset, on a disk or in a store")
@@ -79,14 +79,11 @@ def _print_findings(found: "Findings") -> None:
 
 def _refuse(folder: Path, found: "Findings") -> None:
     """Raises VerifyError unless all is sound."""
-    bad = [row.shard.name for row in found.rows if row.problem] + list(found.tables)
-    strangers = [f"{name} (not in the manifest)" for name in found.unknown]
-    strangers += [f"{name} (left by a killed run)" for name in found.temporary]
-    if bad or strangers:
+    if problems := found.problems():
         raise VerifyError(
-            f"'{folder}' is not what its manifest says. Expected {len(found.rows)} sound shards, received "
-            f"{len(bad)} damaged and {len(strangers)} unknown: {', '.join([*bad, *strangers][:SHOWN])}. Run hazegen "
-            f"repair {folder}, or copy them again."
+            f"'{folder}' is not what its manifest says. Expected {len(found.rows)} sound shards and nothing else, "
+            f"received {len(problems)} problems: {'; '.join(problems[:SHOWN])}. Run hazegen repair {folder}, or copy "
+            "the files again."
         )
 
 
@@ -97,7 +94,8 @@ def run_repair(argv: list[str]) -> int:
     parser = new_parser(
         "hazegen repair",
         "Mends what of a dataset is damaged, missing or left over, bit for bit or not at all: shards are built again "
-        "from the plan and replace others only if they have the manifest's SHA-256. No unknown file is removed.",
+        "from the plan and replace others only if they have the manifest's SHA-256; where the manifest is lost, only "
+        "if all their inputs have the digests of inputs.csv. No unknown file is removed.",
         "  hazegen repair dataset --dry-run\n"
         "  hazegen repair dataset\n"
         "  hazegen repair dataset --images photos --depth depth --camera camera",

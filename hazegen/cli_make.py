@@ -3,10 +3,9 @@
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hazegen import config
+from hazegen import config, stores
 from hazegen.errors import RefusedError, StoreError, UsageError
 from hazegen.manifest import SPLITS, About
 from hazegen.recipe import Recipe
@@ -30,12 +29,15 @@ def run_samples(argv: list[str]) -> int:
         "Makes procedural scenes (streets and rooms) with exact depth and intrinsics.",
         "  hazegen samples --out scenes --scenes 24 --seed 0",
     )
-    parser.add_argument("--out", type=Path, required=True, help="new folder; images, depth and camera go into it")
+    parser.add_argument(
+        "--out", type=stores.place, required=True, help="new folder; images, depth and camera go into it"
+    )
     parser.add_argument("--scenes", type=int, default=24, help="how many [default: 24]")
     parser.add_argument("--seed", type=int, default=0, help="decides them all [default: 0]")
     parser.add_argument("--width", type=int, default=640, help="width [px, default: 640]")
     parser.add_argument("--height", type=int, default=480, help="height [px, default: 480]")
     given = parser.parse_args(argv)
+    stores.on_disk(given.out, "--out")
     from hazegen.samples import make_samples
 
     made = make_samples(given.out, given.scenes, given.seed, width=given.width, height=given.height, progress=True)
@@ -54,9 +56,11 @@ def run_recipes(argv: list[str]) -> int:
         "Lists the shipped recipes; shows one procedural scene under each of them.",
         "  hazegen recipes\n  hazegen recipes --out gallery.jpg\n  hazegen recipes --file dense",
     )
-    parser.add_argument("--out", type=Path, help="picture to write: one scene, clean and under each recipe")
+    parser.add_argument("--out", type=stores.place, help="picture to write: one scene, clean and under each recipe")
     parser.add_argument("--file", metavar="NAME", help="print this recipe's file, to copy and change")
     given = parser.parse_args(argv)
+    if given.out is not None:
+        stores.on_disk(given.out, "--out")
     if given.file is not None:
         print(config.find_config(given.file, "recipes").read_text(encoding="utf-8"), end="")
         return 0

@@ -7,6 +7,7 @@ The scheduler runs what clients send it, pickles over TCP: see docs/cluster.md f
 import contextlib
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -29,6 +30,8 @@ Result = TypeVar("Result")
 ADDRESS = re.compile(r"(?:(?P<scheme>tcp|tls)://)?(?P<host>\[[^\[\]]+\]|[^\[\]/:@\s]+):(?P<port>\d{1,5})")
 CONNECT_S = 10.0
 CLOSE_S = 1.0
+# So long may workers take to say their versions; one that hangs says nothing.
+VERSIONS_S = 60.0
 # The number of workers is asked for so often: they come and go.
 LOOK_S = 5.0
 # So long may a cluster have no worker at all; one that waits in a queue takes its time to start.
@@ -125,9 +128,12 @@ def _check_greeting(address: str) -> None:
 
     Its own client would wait for ever for the greeting of another kind of server, such as its dashboard's.
     """
+    import dask
+
     found = ADDRESS.fullmatch(address)
     assert found
-    if found["scheme"] == "tls":  # there the client speaks first
+    scheme = found["scheme"] or dask.config.get("distributed.comm.default-scheme", "tcp")
+    if scheme != "tcp":  # with TLS the client speaks first
         return
     place = found["host"].strip("[]"), int(found["port"])
     # Where nobody listens yet, dask's client goes on trying for a while.
@@ -138,8 +144,12 @@ def _check_greeting(address: str) -> None:
 
 def _check_workers(client: "Client") -> None:
     """Refuses workers with other versions of what decides the bytes than this process has."""
+    from distributed.comm import CommClosedError
+
     ours = fingerprints.versions()
-    for worker, theirs in sorted(client.run(fingerprints.versions, on_error="return").items()):
+    for worker, theirs in sorted(_versions(client).items()):
+        if isinstance(theirs, CommClosedError):  # it has left meanwhile, as workers may
+            continue
         if isinstance(theirs, Exception):
             raise RefusedError(
                 f"Worker '{worker}' cannot run hazegen: {theirs}. Expected the package in the same versions as here, "
@@ -152,6 +162,30 @@ def _check_workers(client: "Client") -> None:
                 f"{', '.join(f'{name} {theirs.get(name)}' for name in other)}. Start all workers from one environment "
                 "or image."
             )
+
+
+def _versions(client: "Client") -> dict[str, Any]:
+    """What each worker says of its versions, or the error that it says instead."""
+    told: SimpleQueue[dict[str, Any] | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            told.put(client.run(fingerprints.versions, on_error="return"))
+        except Exception as error:
+            told.put(error)
+
+    # A thread of its own: dask waits for ever for a worker that hangs.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = told.get(timeout=VERSIONS_S)
+    except Empty:
+        raise StoreError(
+            f"A worker of the cluster does not answer. Expected the versions of each in {VERSIONS_S:.0f} s, received "
+            "none. Look for workers that hang (dask's dashboard) and restart them; the same command goes on."
+        ) from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 @dataclass

@@ -12,9 +12,10 @@ from typing import Any
 
 from hazegen import card, manifest, shards, stores
 from hazegen.build import COLUMNS, Built, input_row, read_result
-from hazegen.errors import RefusedError
+from hazegen.errors import RefusedError, VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, SPLITS, About, Manifest, Shard
 from hazegen.pairing import Rejected, SceneRef
+from hazegen.planning import DECIDING
 from hazegen.shards import WORK, ShardPlan
 
 # Inputs that no shard has, rejected by their names alone; kept until they stand in the table of inputs.
@@ -49,7 +50,7 @@ class Counts:
 
 
 @dataclass
-class _Totals:
+class Totals:
     """What the manifest needs of all results, gathered while they go by."""
 
     counts: Counts = field(default_factory=Counts)
@@ -66,10 +67,14 @@ class _Totals:
                 # A line that was read from a table has texts alone.
                 self.meant.setdefault(name, set()).add(float(row[name]) if name == "depth_unit" else row[name])
 
+    def add_shard(self, shard: Shard, sizes: Iterable[tuple[int, int]]) -> None:
+        self.shards.append(shard)
+        for height, width in sizes:
+            self.heights.add(height)
+            self.widths.add(width)
+
     def add(self, built: Built) -> None:
-        self.shards.append(built.shard)
-        self.heights |= {height for height, _ in built.sizes}
-        self.widths |= {width for _, width in built.sizes}
+        self.add_shard(built.shard, built.sizes)
         if built.versions not in self.tools:
             self.tools.append(built.versions)
 
@@ -112,20 +117,15 @@ def finish(
         RefusedError: No scene could be used: nothing is left in the folder. A result is missing or of other versions.
     """
     former = manifest.load(out / WORK) if (out / WORK / MANIFEST).is_file() else None
-    totals = _Totals()
+    totals = Totals()
     stores.write_text(out / INPUTS, table(_rows(out, header, totals, other_versions=other_versions)))
-    if totals.counts.found != header["found"]:
-        raise RefusedError(
-            f"Inputs are missing from the results in '{out / WORK}'. Expected {header['found']}, received "
-            f"{totals.counts.found}. Run the same command with --plan-only, then this one again."
-        )
     if not totals.counts.used:
         remove(out)
         raise RefusedError(
             f"No scene could be used. Expected at least one, received {header['found']} inputs, all rejected; "
             f"first reason: {totals.counts.first_reason} Nothing was left in '{out}'."
         )
-    known = dataclasses.replace(_manifest(header, totals), about=_about(former, about))
+    known = dataclasses.replace(manifest_of(header, totals), about=_about(former, about))
     known = manifest.write(out, dataclasses.replace(known, also_made_with=_others(header, totals, former)))
     remove_work(out)
     card.write_card(out)
@@ -136,25 +136,32 @@ def _about(former: Manifest | None, given: Mapping[str, str]) -> About:
     return dataclasses.replace(former.about if former else About(), **given)
 
 
-def _others(header: Mapping[str, Any], totals: _Totals, former: Manifest | None) -> tuple[dict[str, str], ...]:
+def _others(header: Mapping[str, Any], totals: Totals, former: Manifest | None) -> tuple[dict[str, str], ...]:
     """Versions other than the plan's that shards were made with, each once."""
     told = [*totals.tools, *(former.also_made_with if former else ())]
     unique = {json.dumps(tools, sort_keys=True) for tools in told if tools != header["versions"]}
     return tuple(json.loads(text) for text in sorted(unique))
 
 
-def _rows(out: Path, header: Mapping[str, Any], totals: _Totals, *, other_versions: bool) -> Iterator[dict[str, Any]]:
+def _rows(out: Path, header: Mapping[str, Any], totals: Totals, *, other_versions: bool) -> Iterator[dict[str, Any]]:
     """The lines of the table, one result after the other, while `totals` add up."""
     for row in _rejected_rows(out):
         totals.add_row(row)
         yield row
     _, plans = shards.read_plan(out)
+    of_plan = shards.plan_digest(out)
     for plan in plans:
-        built = _result(out, plan, header["versions"], other_versions=other_versions)
+        built = _result(out, plan, of_plan, header["versions"], other_versions=other_versions)
         totals.add(built)
         for row in built.rows:
             totals.add_row(row)
             yield row
+    # Before the table gets its name.
+    if totals.counts.found != header["found"]:
+        raise RefusedError(
+            f"Inputs are missing from the results in '{out / WORK}'. Expected {header['found']}, received "
+            f"{totals.counts.found}. Run the same command with --plan-only, then this one again."
+        )
 
 
 def _rejected_rows(out: Path) -> Iterator[dict[str, Any]]:
@@ -163,9 +170,11 @@ def _rejected_rows(out: Path) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, file)
 
 
-def _result(out: Path, plan: ShardPlan, tools: Mapping[str, str], *, other_versions: bool) -> Built:
+def _result(out: Path, plan: ShardPlan, of_plan: str, tools: Mapping[str, str], *, other_versions: bool) -> Built:
     try:
         built = read_result(out, plan.name)
+        if built.of_plan != of_plan or built.shard.name != plan.name:
+            raise ValueError(f"that of '{built.shard.name}' of another plan")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RefusedError(
             f"The result of shard '{plan.name}' cannot be read. Expected what the run that built it wrote, received: "
@@ -201,12 +210,29 @@ class _Lines:
 
 
 def read_table(out: Path) -> Iterator[dict[str, str]]:
-    """The lines of a finished dataset's table of inputs."""
-    with (out / INPUTS).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        yield from csv.DictReader(file)
+    """The lines of a finished dataset's table of inputs.
+
+    Raises:
+        VerifyError: There is none, or one cannot be read, or lacks a key or a fate.
+    """
+    path = out / INPUTS
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.DictReader(file, restval="")
+            for row in reader:
+                if None in row or not {"key", "fate", "code"} <= row.keys():
+                    raise ValueError(f"another at line {reader.line_num}")
+                yield row
+    except (ValueError, csv.Error, FileNotFoundError) as error:
+        received = "no file" if isinstance(error, FileNotFoundError) else str(error)
+        raise VerifyError(
+            f"'{path}' cannot be read. Expected the table of inputs that hazegen make wrote, received {received}. Run "
+            f"hazegen repair {out}, or copy the file again."
+        ) from None
 
 
-def _manifest(header: Mapping[str, Any], totals: _Totals) -> Manifest:
+def manifest_of(header: Mapping[str, Any], totals: Totals) -> Manifest:
+    """The manifest of a plan whose shards and inputs add up to `totals`; without licence, tables, other versions."""
     used, made = totals.counts.used, sorted(totals.shards, key=lambda shard: shard.name)
     resolved = {plural: sorted(totals.meant[name]) for name, plural in MEANT.items()}
     return Manifest(
@@ -217,7 +243,7 @@ def _manifest(header: Mapping[str, Any], totals: _Totals) -> Manifest:
         splits={s: {"scenes": used[s], "records": sum(x.records for x in made if x.split == s)} for s in SPLITS},
         shards=tuple(made),
         reading=header["reading"] | resolved,
-        **{name: value for name, value in header.items() if name not in ("found", "reading")},
+        **{name: header[name] for name in ("recipe", "versions", *DECIDING)},
     )
 
 

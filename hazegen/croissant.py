@@ -92,15 +92,35 @@ def croissant(known: Manifest, name: str, beside: dict[str, bytes]) -> dict[str,
 
 def describe(known: Manifest) -> str:
     """What the dataset is, in two sentences."""
-    pairs, recipe = sum(shard.records for shard in known.shards), known.recipe
+    pairs = sum(shard.records for shard in known.shards)
     space = {"srgb": "sRGB-coded values", "linear": "linear light"}[known.color_space]
-    path = {"plane": "depth along the camera's axis", "ray": "distance along each pixel's ray"}[recipe["path"]]
+    path = {"plane": "the depth along the camera's axis", "ray": "the distance along each pixel's ray"}
     unit = {"metres": "metres", "tenths": "tens of metres", "max": "shares of the picture's largest depth"}
+    lengths = (f"{path[recipe['path']]} in {unit[recipe['depth_norm']]}" for recipe in recipes(known))
     return (
         f"{pairs} pairs of a clean photo J and its hazy image I, of {known.inputs['used']} scenes, in TFRecords. The "
-        f"haze is synthetic: I = J t + A (1 - t) with t = exp(-beta d), on {space}, d the {path} in "
-        f"{unit[recipe['depth_norm']]} from each scene's depth map."
+        f"haze is synthetic: I = J t + A (1 - t) with t = exp(-beta d), on {space}, d "
+        f"{' or '.join(dict.fromkeys(lengths))}, from each scene's depth map."
     )
+
+
+def recipes(known: Manifest) -> list[dict[str, Any]]:
+    """The recipes that the haze of the pairs was drawn by: more than one where a dataset was put together."""
+    found: list[dict[str, Any]] = []
+    left = [*known.sources] or [{"recipe": known.recipe}]
+    while left:
+        told = left.pop(0)
+        left = [*told.get("sources", ()), *left]
+        if not told.get("sources") and told["recipe"] not in found:
+            found.append(told["recipe"])
+    return found
+
+
+def variants_text(known: Manifest) -> str:
+    """How many pairs a scene has, as '3', or 'up to 3' where some have fewer."""
+    scenes = sum(counts["scenes"] for counts in known.splits.values())
+    all_of_them = sum(shard.records for shard in known.shards) == scenes * known.variants
+    return f"{'' if all_of_them else 'up to '}{known.variants}"
 
 
 # Effects of haze and of cameras in it, and the fields of a recipe of which any one brings them in.
@@ -118,9 +138,23 @@ def _is_on(recipe: dict[str, Any], name: str) -> bool:
     return name in recipe and recipe[name] != Recipe(beta=Draw("values", (1.0,))).as_dict()[name]
 
 
+def _filling(recipe: dict[str, Any]) -> str:
+    """Where the depth of pixels without a measured one comes from."""
+    return "from the nearest measured one" if recipe.get("fill") == "nearest" else "along the edges of the photo"
+
+
 def limits(known: Manifest) -> list[str]:
-    """What the recipe leaves out, a sentence each: what results on this dataset cannot show."""
-    recipe = known.recipe
+    """What the recipe leaves out, a sentence each: what results on this dataset cannot show.
+
+    Of a dataset of several recipes, what holds for some of them is marked so.
+    """
+    several = [_limits(recipe, known) for recipe in recipes(known)]
+    told = dict.fromkeys(sentence for sentences in several for sentence in sentences)
+    everywhere = {sentence for sentence in told if all(sentence in sentences for sentences in several)}
+    return [sentence if sentence in everywhere else f"For some of the pairs: {sentence}" for sentence in told]
+
+
+def _limits(recipe: dict[str, Any], known: Manifest) -> list[str]:
     missing = [text for text, fields in LEFT_OUT.items() if not any(_is_on(recipe, name) for name in fields)]
     told = [f"The haze is synthetic. Not in it: {', '.join(missing)}."]
     if not (_is_on(recipe, "noise_contrast") or _is_on(recipe, "height_scale_m")):
@@ -129,7 +163,7 @@ def limits(known: Manifest) -> list[str]:
         told.append("One beta serves all three colours.")
     told.append(
         "Errors of the depth maps are errors of the haze; pixels without a measured depth were filled "
-        + ("from the nearest measured one." if recipe.get("fill") == "nearest" else "along the edges of the photo.")
+        f"{_filling(recipe)}."
     )
     if recipe.get("path") == "plane":
         told.append("d is depth along the camera's axis, not distance along the ray: too short away from the centre.")
@@ -213,16 +247,16 @@ def _features(known: Manifest) -> dict[str, Any]:
 
 def _responsible(known: Manifest) -> dict[str, Any]:
     """Croissant's vocabulary for responsible AI."""
-    inputs = known.inputs
+    inputs, filled = known.inputs, dict.fromkeys(map(_filling, recipes(known)))
     return {
         "rai:dataCollection": "Photos with depth maps"
         + (f", from {known.about.source}" if known.about.source else "")
         + f": {inputs['found']} found, {inputs['used']} used, {inputs['rejected']} rejected (inputs.csv says why).",
         "rai:dataCollectionType": ["Secondary Data analysis"],
-        "rai:dataImputationProtocol": "Pixels without a measured depth take that of the nearest measured pixel.",
+        "rai:dataImputationProtocol": f"Pixels without a measured depth were filled {' or '.join(filled)}.",
         "rai:dataPreprocessingProtocol": [
             "Haze is added to each photo by the equation in the description, with the parameters of the recipe in "
-            f"manifest.json, {known.variants} times a scene; all variants of a scene are in one split.",
+            f"manifest.json, {variants_text(known)} times a scene; all variants of a scene are in one split.",
         ],
         "rai:machineAnnotationTools": [f"hazegen {known.versions.get('hazegen', '')}".strip()],
         "rai:dataUseCases": ["Training and comparing methods that remove haze from photos."],

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hazegen import card, engine, heads, locks, manifest, records, shards, stores
-from hazegen.derive_index import Index, Source, read_index
+from hazegen.derive_index import Index, Source, check_outside, read_index
 from hazegen.derive_manifest import Tables, check_agreement, manifest_of, write_inputs
 from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest, Shard
@@ -26,6 +26,8 @@ from hazegen.pairing import SceneRef
 
 # What a run makes in its folder before its plan.
 OURS = (shards.WORK, locks.NAME)
+# These copy every record, so that each shard is read whole anyway.
+WHOLE = ("split", "merge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +88,13 @@ class Derived:
 
 @dataclass(frozen=True)
 class _Task:
-    """One shard: the rows of its pairs in the order of their keys' hashes."""
+    """One shard: the numbers of its pairs in the index, in the order of their keys' hashes."""
 
     name: str
     out: Path
     sources: Sequence[Source]
-    pairs: NDArray[np.void]
+    index: Index
+    rows: NDArray[np.int64]
 
 
 def derive(
@@ -112,6 +115,7 @@ def derive(
         UsageError, RefusedError, VerifyError, OSError: As their classes say; nothing finished is lost.
     """
     began = time.monotonic()
+    check_outside(out, (source.folder for source in sources))
     check_agreement([source.known for source in sources])
     header = {
         "derived": verb,
@@ -122,7 +126,7 @@ def derive(
         with locks.lock(out):
             return _finished_before(out, began)
     workers = options.workers or engine.cores()
-    index = read_index(sources, workers)
+    index = read_index(sources, workers, whole=verb in WHOLE)
     choice = choose(index)
     tasks = _deal(index, choice, sources, out, options.shard_mb)
     if not stores.is_remote(out):
@@ -133,7 +137,7 @@ def derive(
         if not stores.write_new(out / PLAN, [json.dumps(header, sort_keys=True) + "\n"]):
             _check_same(out, header)
         left = [task for task in tasks if _result(task) is None]
-        with tqdm(total=sum(len(task.pairs) for task in left), unit="pair", desc="copying", disable=None) as bar:
+        with tqdm(total=sum(len(task.rows) for task in left), unit="pair", desc="copying", disable=None) as bar:
             for _ in engine.run(_copy_shard, left, workers, bar.update):
                 pass
         known = _finish(sources, index, choice, tasks)
@@ -156,7 +160,7 @@ def _is_finished(out: Path, header: Mapping[str, Any]) -> bool:
         return (out / MANIFEST).is_file()
     # What a run that was killed before it wrote its plan has left means nothing.
     names = (path.name for path in out.iterdir()) if out.is_dir() else iter([out.name])
-    other = next((name for name in names if name not in OURS and not name.endswith(stores.TEMPORARY)), None)
+    other = next((name for name in names if name not in OURS and not stores.is_temporary(name)), None)
     if other is not None:
         raise RefusedError(
             f"'{out}' cannot take the dataset. Expected a new or empty folder, or the same dataset unfinished, "
@@ -201,22 +205,23 @@ def _finished_before(out: Path, began: float) -> Derived:
 def _deal(index: Index, choice: Choice, sources: Sequence[Source], out: Path, shard_mb: float) -> list[_Task]:
     """Deals whole scenes to shards, in hash order, as hazegen make does."""
     wanted = np.array([key in choice.splits for key in index.keys], bool)
-    pairs = index.pairs[choice.pairs & wanted[index.pairs["scene"]]]
-    if not len(pairs):
+    rows = np.flatnonzero(choice.pairs & wanted[index.pairs["scene"]])
+    if not len(rows):
         raise RefusedError(
             f"No pair is left. Expected at least one, received {len(index.pairs)} pairs of {len(index.keys)} scenes, "
             "none of them chosen. Change the options that choose."
         )
-    present = [index.keys[number] for number in np.unique(pairs["scene"])]
-    scene_mb = float(pairs["length"].mean()) * len(pairs) / len(present) / 1e6
+    present = [index.keys[number] for number in np.unique(index.pairs["scene"][rows])]
+    scene_mb = float(index.pairs["length"][rows].sum()) / len(present) / 1e6
     refs = shards.in_hash_order(SceneRef(key, "", "") for key in present)
     plans = shards.plan_shards(refs, choice.splits, max(1, round(shard_mb / scene_mb)))
     shard_of = {scene.key: number for number, plan in enumerate(plans) for scene in plan.scenes}
-    number_of = np.array([shard_of.get(key, 0) for key in index.keys], np.int64)[pairs["scene"]]
-    order = np.lexsort((pairs["order"], number_of))
+    number_of = np.array([shard_of.get(key, 0) for key in index.keys], np.int32)[index.pairs["scene"][rows]]
+    order = np.lexsort((index.pairs["order"][rows], number_of))
     edges = np.searchsorted(number_of[order], np.arange(len(plans) + 1))
-    parts = (pairs[order[edges[number] : edges[number + 1]]] for number in range(len(plans)))
-    return [_Task(plan.name, out, sources, part) for plan, part in zip(plans, parts, strict=True)]
+    rows = rows[order]
+    parts = (rows[edges[number] : edges[number + 1]] for number in range(len(plans)))
+    return [_Task(plan.name, out, sources, index, part) for plan, part in zip(plans, parts, strict=True)]
 
 
 def _copy_shard(task: _Task, report: engine.Report) -> None:
@@ -226,7 +231,7 @@ def _copy_shard(task: _Task, report: engine.Report) -> None:
 
 
 def _records(task: _Task, report: engine.Report) -> Iterator[bytes]:
-    for row in task.pairs:
+    for row in task.index.pairs[task.rows]:
         source = task.sources[row["source"]]
         path = source.folder / source.known.shards[row["shard"]].name
         record = heads.read_record(path, int(row["offset"]), int(row["length"]))
@@ -248,7 +253,7 @@ def _result(task: _Task) -> Shard | None:
         size = (task.out / task.name).stat().st_size
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return shard if (size, shard.records) == (shard.bytes, len(task.pairs)) else None
+    return shard if (size, shard.records) == (shard.bytes, len(task.rows)) else None
 
 
 # --- the end ---
@@ -259,12 +264,14 @@ def _finish(sources: Sequence[Source], index: Index, choice: Choice, tasks: Sequ
     out = tasks[0].out
     made = [shard for task in tasks if (shard := _result(task)) is not None]
     assert len(made) == len(tasks), (len(made), len(tasks))
-    present = np.unique(np.concatenate([task.pairs["scene"] for task in tasks]))
+    scenes = index.pairs["scene"][np.concatenate([task.rows for task in tasks])]
+    present, pairs = np.unique(scenes, return_counts=True)
     splits = {index.keys[number]: choice.splits[index.keys[number]] for number in present}
     tables = Tables(splits, choice.rejected, choice.left_out)
     counts = write_inputs(out / INPUTS, sources, tables)
-    per_scene = int(np.unique(np.concatenate([task.pairs["scene"] for task in tasks]), return_counts=True)[1].max())
-    known = manifest_of([source.known for source in sources], made, splits, counts, index.sizes[present], per_scene)
+    known = manifest_of(
+        [source.known for source in sources], made, splits, counts, index.sizes[present], int(pairs.max())
+    )
     known = manifest.write(out, known)
     _remove_work(out, known)
     card.write_card(out)

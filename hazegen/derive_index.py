@@ -1,6 +1,7 @@
 """Where each pair of some finished datasets lies: what split, merge and sample choose from, without a picture."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hazegen import engine, heads, manifest
-from hazegen.errors import RefusedError, VerifyError
+from hazegen import engine, heads, manifest, stores
+from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.manifest import Manifest, Shard
 from hazegen.records import hash_order
 
@@ -53,6 +54,7 @@ class _Task:
     path: Path
     shard: Shard
     prefix: str
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -65,29 +67,69 @@ class _Part:
     pairs: NDArray[np.void]
 
 
-def read_index(sources: Sequence[Source], workers: int) -> Index:
-    """Reads what each record says of itself, without its pictures.
+def check_outside(out: Path, folders: Iterable[Path]) -> None:
+    """Refuses to write into a dataset that is read.
 
     Raises:
-        VerifyError: A shard is not what its manifest says, or its scenes are spread over several.
+        UsageError: `out` is one of the folders, or lies in one.
+    """
+    for folder in folders:
+        inside = stores.is_remote(out) == stores.is_remote(folder) and out.resolve().is_relative_to(folder.resolve())
+        if inside:
+            raise UsageError(
+                f"--out lies in the dataset that is read. Expected a folder outside of '{folder}', received '{out}'. "
+                "Choose another --out."
+            )
+
+
+def read_index(sources: Sequence[Source], workers: int, *, whole: bool) -> Index:
+    """Reads what each record says of itself, without its pictures.
+
+    Args:
+        whole: Each shard is read whole for it and held against its SHA-256, as those in a store always are: what
+            passes over pictures there takes more time than reading them.
+
+    Raises:
+        VerifyError: A shard or a table is not what its manifest says, or the scenes of one are spread over several.
         RefusedError: Two datasets have a scene of the same key.
     """
     tasks: list[_Task] = []
     for source, given in enumerate(sources):
+        manifest.check_tables(given.folder, given.known)
         manifest.check_shards(given.folder, given.known.shards)
+        _check_numbers(given.known.shards)
+        how = (given.prefix, whole or stores.is_remote(given.folder))
         shards = enumerate(given.known.shards)
-        tasks += [_Task(source, number, given.folder / s.name, s, given.prefix) for number, s in shards if s.records]
-    total = sum(task.shard.records for task in tasks)
-    with tqdm(total=total, unit="pair", desc="looking", disable=None) as bar:
-        parts = list(engine.run(_read_shard, tasks, workers, bar.update))
-    return _join(sorted(parts, key=lambda part: (part.task.source, part.task.number)))
+        tasks += [_Task(source, number, given.folder / s.name, s, *how) for number, s in shards if s.records]
+    begins = np.cumsum([0, *(task.shard.records for task in tasks)]).tolist()
+    begin_of = {(task.source, task.number): begin for task, begin in zip(tasks, begins, strict=False)}
+    pairs = np.empty(begins[-1], PAIR)
+    parts = []
+    with tqdm(total=len(pairs), unit="pair", desc="looking", disable=None) as bar:
+        for part in engine.run(_read_shard, tasks, workers, bar.update):
+            begin = begin_of[part.task.source, part.task.number]
+            place = pairs[begin : begin + len(part.pairs)]
+            place[:] = part.pairs
+            parts.append(dataclasses.replace(part, pairs=place))
+    return _join(sorted(parts, key=lambda part: (part.task.source, part.task.number)), pairs)
+
+
+def _check_numbers(shards: Iterable[Shard]) -> None:
+    """Refuses numbers of records that the files are too small for, before memory is taken for them."""
+    for shard in shards:
+        most = shard.bytes // (heads.BEFORE + heads.AFTER)
+        if shard.records > most:
+            raise VerifyError(
+                f"Shard '{shard.name}' is not what the manifest says. Expected {shard.records} records, received a "
+                f"file that has room for {most}. {heads.ADVICE}"
+            )
 
 
 def _read_shard(task: _Task, report: engine.Report) -> _Part:
     scenes: dict[str, int] = {}
     sizes: list[tuple[int, int]] = []
     rows = []
-    for head in heads.read_heads(task.path):
+    for head in heads.read_heads(task.path, task.shard.sha256 if task.whole else None):
         told = head.values
         key = task.prefix + told["scene"]
         number = scenes.setdefault(key, len(scenes))
@@ -101,13 +143,13 @@ def _read_shard(task: _Task, report: engine.Report) -> _Part:
     if len(pairs) != task.shard.records or len(np.unique(pairs[["scene", "variant"]])) != len(pairs):
         raise VerifyError(
             f"Shard '{task.shard.name}' is not what the manifest says. Expected {task.shard.records} different pairs, "
-            f"received {len(pairs)}, or one twice. Run hazegen verify {task.path.parent}, and make it again."
+            f"received {len(pairs)}, or one twice. {heads.ADVICE}"
         )
     return _Part(task, list(scenes), sizes, pairs)
 
 
-def _join(parts: list[_Part]) -> Index:
-    """All parts as one, with scenes numbered through."""
+def _join(parts: list[_Part], pairs: NDArray[np.void]) -> Index:
+    """All parts, whose rows `pairs` holds in their order, as one, with scenes numbered through."""
     owners: dict[str, _Task] = {}
     twice: list[str] = []
     for part in parts:
@@ -122,12 +164,11 @@ def _join(parts: list[_Part]) -> Index:
             "different keys. If these are different photos, pass --prefix NAME,NAME to put a folder before each "
             "dataset's keys; if they are the same, merge only one of the datasets."
         )
-    empty = np.empty(0, PAIR)
     return Index(
         keys=list(owners),
         splits=[part.task.shard.split for part in parts for _ in part.keys],
         sizes=np.array([size for part in parts for size in part.sizes], np.int64).reshape(-1, 2),
-        pairs=np.concatenate([empty, *(part.pairs for part in parts)]),
+        pairs=pairs,
     )
 
 

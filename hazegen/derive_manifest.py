@@ -13,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import manifest, stores
+from hazegen.collect import MEANT, read_table
 from hazegen.derive_index import Source
 from hazegen.errors import RefusedError, VerifyError
 from hazegen.manifest import INPUTS, SPLITS, About, Manifest, Shard
 
 # What all pairs of a dataset have in common.
 SHARED = ("kind", "color_space", "codec", "maps")
-# Fields of the recipe that say what the equation's d is: the card says it in one sentence for all pairs.
-SHARED_IN_RECIPE = ("path", "depth_norm")
-# Entries of `reading` that list what was found: of several datasets, together.
-LISTS = ("depth_kinds", "depth_values", "depth_units")
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ def check_agreement(known: Sequence[Manifest]) -> None:
     """
     quality = ("quality",) if known[0].codec == "jpeg" else ()
     entries = {name: [getattr(one, name) for one in known] for name in (*SHARED, *quality)}
-    entries |= {name: [one.recipe.get(name) for one in known] for name in SHARED_IN_RECIPE}
     for name, values in entries.items():
         if any(value != values[0] for value in values):
             raise RefusedError(
@@ -115,8 +111,8 @@ def _join_recipes(recipes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _join_readings(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Entries that all have alike, and what was found in any; `sources` has how each was read."""
     joined = {name: value for name, value in readings[0].items() if all(r.get(name) == value for r in readings)}
-    found = {name: [value for r in readings for value in r.get(name, ())] for name in LISTS}
-    return joined | {name: sorted(set(values), key=str) for name, values in found.items()}
+    found = {name: [value for r in readings for value in r.get(name, ())] for name in MEANT.values()}
+    return joined | {name: sorted(set(values)) for name, values in found.items()}
 
 
 def _join_abouts(abouts: Sequence[About]) -> About:
@@ -137,6 +133,8 @@ def _join_abouts(abouts: Sequence[About]) -> About:
 def write_inputs(path: Path, sources: Sequence[Source], tables: Tables) -> Counter[str]:
     """Writes the rows of the inputs that are in the new dataset, and counts used and rejected ones.
 
+    An input that is used in one source and rejected in another is used; one that several rejected is listed once.
+
     Raises:
         VerifyError: A scene is not listed in its source, or listed twice.
     """
@@ -150,10 +148,13 @@ def _lines(columns: list[str], sources: Sequence[Source], tables: Tables, counts
     line = io.StringIO(newline="")
     writer = csv.DictWriter(line, columns, restval="", lineterminator="\n")
     writer.writeheader()
+    rejected: dict[str, Source] = {}  # which source each rejected key was first met in
     for source in sources:
-        for row in read_inputs(source.folder):
+        for row in read_table(source.folder):
             kept = _row(row | {"key": source.prefix + row["key"]}, tables)
-            if kept is not None:
+            if kept is not None and kept["fate"] != "used" and kept["key"] in tables.splits:
+                continue
+            if kept is not None and (kept["fate"] == "used" or rejected.setdefault(kept["key"], source) is source):
                 counts[kept["fate"]] += 1
                 writer.writerow(kept)
                 yield line.getvalue()
@@ -176,26 +177,6 @@ def _row(row: dict[str, str], tables: Tables) -> dict[str, str] | None:
     if not tables.left_out:
         return None
     return row | {"split": "", "fate": "rejected", "code": "left-out", "reason": tables.left_out}
-
-
-def read_inputs(folder: Path) -> Iterator[dict[str, str]]:
-    """The rows of a dataset's inputs.csv.
-
-    Raises:
-        VerifyError: They cannot be read, or lack a key or a fate.
-    """
-    with (folder / INPUTS).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        reader = csv.DictReader(file, restval="")
-        try:
-            for row in reader:
-                if None in row or not {"key", "fate", "code"} <= row.keys():
-                    raise ValueError(f"line {reader.line_num}")
-                yield row
-        except (ValueError, csv.Error) as error:
-            raise VerifyError(
-                f"'{folder / INPUTS}' cannot be read. Expected the table of inputs that hazegen make wrote, received "
-                f"another at {error}. Run hazegen verify {folder}, and copy the file again."
-            ) from None
 
 
 def _columns(source: Source) -> list[str]:

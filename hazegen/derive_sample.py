@@ -1,7 +1,6 @@
 """hazegen sample: a part of a dataset, by number, by share, by split or by its haze."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import SPLITS, load
 from hazegen.records import hash_order
 
+STEP = 4096
 RANGES = ("visibility_m", "mean_transmission")
 
 
@@ -79,13 +79,13 @@ def sample(folder: Path, out: Path, options: SampleOptions) -> Derived:
 
 def _choose(index: Index, options: SampleOptions) -> Choice:
     """Filters first, then takes the number or the share of what is left, in an order that the seed decides."""
-    kept = _filtered(index, options)
-    split_of = np.array(index.splits)
+    split_of = np.array([SPLITS.index(split) for split in index.splits], np.uint8)
+    kept = _filtered(index, split_of, options)
     scenes = np.unique(index.pairs["scene"][kept])
     if options.pairs is not None:
         rows = np.flatnonzero(kept)
-        names = (f"{index.keys[p['scene']]}\x1f{p['variant']}" for p in index.pairs[rows])
-        taken = rows[_take(names, split_of[index.pairs["scene"][rows]], options.pairs, options.seed, "pairs")]
+        of_rows = split_of[index.pairs["scene"][rows]]
+        taken = rows[_take(_names(index, rows), of_rows, options.pairs, options.seed, "pairs")]
         kept = np.zeros_like(kept)
         kept[taken] = True
     else:
@@ -95,18 +95,29 @@ def _choose(index: Index, options: SampleOptions) -> Choice:
     return Choice({index.keys[scene]: index.splits[scene] for scene in scenes}, kept, rejected=False)
 
 
-def _filtered(index: Index, options: SampleOptions) -> NDArray[np.bool_]:
+def _names(index: Index, rows: NDArray[np.int64]) -> Iterator[str]:
+    """What the chance of each pair hangs on."""
+    for begin in range(0, len(rows), STEP):  # lists of all numbers would take 80 bytes a pair
+        some = index.pairs[rows[begin : begin + STEP]]
+        for scene, variant in zip(some["scene"].tolist(), some["variant"].tolist(), strict=True):
+            yield f"{index.keys[scene]}\x1f{variant}"
+
+
+def _filtered(index: Index, split_of: NDArray[np.uint8], options: SampleOptions) -> NDArray[np.bool_]:
     kept = np.ones(len(index.pairs), bool)
     for name in RANGES:
         if (ends := getattr(options, name)) is not None:
             kept &= (index.pairs[name] >= ends[0]) & (index.pairs[name] <= ends[1])
     if options.split is not None:
-        kept &= (np.array(index.splits) == options.split)[index.pairs["scene"]]
+        kept &= (split_of == SPLITS.index(options.split))[index.pairs["scene"]]
     return kept
 
 
-def _take(names: Iterable[str], split_of: NDArray[np.str_], count: int, seed: int, unit: str) -> NDArray[np.int64]:
+def _take(names: Iterable[str], split_of: NDArray[np.uint8], count: int, seed: int, unit: str) -> NDArray[np.int64]:
     """Numbers of `count` of the names: of each split its share, the first in an order that the seed decides.
+
+    Args:
+        split_of: Number of the split of each name, in SPLITS.
 
     Raises:
         RefusedError: There are fewer.
@@ -116,14 +127,18 @@ def _take(names: Iterable[str], split_of: NDArray[np.str_], count: int, seed: in
             f"There are not so many. Expected at most {len(split_of)} {unit}, which is what the filters leave, "
             f"received {count}. Ask for fewer, or widen the filters."
         )
-    left = _quota(count, Counter(split_of.tolist()))
-    order = [hash_order(f"{seed}\x1fsample\x1f{name}") for name in names]
-    taken = []
-    for number in sorted(range(len(order)), key=order.__getitem__):
-        if left[split_of[number]] > 0:
-            left[split_of[number]] -= 1
-            taken.append(number)
-    return np.array(sorted(taken), np.int64)
+    hashes = (int.from_bytes(hash_order(f"{seed}\x1fsample\x1f{name}")[:8]) for name in names)
+    order = np.argsort(np.fromiter(hashes, np.uint64, len(split_of)), kind="stable")
+    there = {split: int(np.count_nonzero(split_of == number)) for number, split in enumerate(SPLITS)}
+    quota = _quota(count, there)
+    in_order = split_of[order]
+    first = np.zeros(len(order), bool)
+    for number, split in enumerate(SPLITS):
+        members = np.flatnonzero(in_order == number)
+        first[members[: quota[split]]] = True
+    taken = order[first]
+    taken.sort()
+    return taken
 
 
 def _quota(count: int, there: Mapping[str, int]) -> dict[str, int]:

@@ -8,7 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hazegen import build, depth_source, engine, memory, planning, pool, records, running, scenes, stores, variants
+from hazegen import (
+    build,
+    depth_source,
+    engine,
+    memory,
+    planning,
+    pool,
+    records,
+    running,
+    scenes,
+    stores,
+    variants,
+    warm,
+)
 from hazegen.build import ShardTask
 from hazegen.depth import estimation
 from hazegen.depth.network import ModelOptions
@@ -132,6 +145,8 @@ def _estimate(options: MakeOptions, plan: planning.Plan, failed: Mapping[str, st
 
 def measure(task: ShardTask, report: engine.Report) -> Probe:
     """Makes the records of a shard's scenes and throws them away."""
+    build.check_reach(task.settings.reading)
+    warm.keep_going_without_cache()
     problems: list[str] = []
     sizes: list[int] = []
     transmissions: list[float] = []

@@ -4,6 +4,7 @@ Every name and every tar file is decided from the manifest before any work, so t
 of workers nor an interruption changes a byte of the result. docs/export.md shows the layouts.
 """
 
+import dataclasses
 import json
 import math
 import shutil
@@ -15,14 +16,17 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from hazegen import engine, manifest, stores
+from hazegen import engine, heads, locks, manifest, stores
+from hazegen.derive_index import check_outside
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.export_files import COLUMNS, WORK, Part, Piece, write_part
+from hazegen.export_folder import MARK, check_finished, claim, look, read_json
 from hazegen.manifest import SPLITS, Manifest
 from hazegen.planning import BYTES_PER_PIXEL
 
-# Written last: the mark of a finished export. Until then its plan lies in WORK.
-MARK, PLAN, TABLE = "export.json", "plan.json", "pairs.csv"
+TABLE = "pairs.csv"
+# In WORK: the number of scenes of each shard, where it had to be counted.
+SCENES = "scenes.json"
 TAR_MB = 256.0
 
 
@@ -93,63 +97,114 @@ def export(folder: Path, out: Path, options: ExportOptions) -> Exported:
     """
     began = time.monotonic()
     known = manifest.load(folder)
-    parts = _plan(folder, out, known, options)
+    check_outside(out, [folder])
+    chosen = _chosen(folder, known, options)
     header = _header(known, options)
-    if _claim(out, header):
-        mark = _check_finished(out)
-        return _summary(out, mark, parts, len(parts), began)
-    left = [part for part in parts if not part.is_done]
-    workers = engine.cores() if options.workers is None else options.workers
-    with tqdm(total=sum(part.pairs for part in left), unit="pair", desc="exporting", disable=None) as bar:
-        for _ in engine.run(write_part, left, workers, bar.update):
-            pass
-    mark = header | _collect(parts, known)
-    stores.write_text(out / TABLE, _table(parts))
-    stores.write_text(out / MARK, [json.dumps(mark, indent=1, sort_keys=True) + "\n"])
-    shutil.rmtree(out / WORK)
-    return _summary(out, mark, parts, len(parts) - len(left), began, finished_before=False)
+    look(out, header)
+    out.mkdir(parents=True, exist_ok=True)
+    with locks.lock(out):
+        if look(out, header):
+            return _summary(out, check_finished(out), began)
+        claim(out, header)
+        workers = options.workers or engine.cores()
+        parts = _plan(folder, out, known, options, chosen, _scenes(folder, out, known, chosen, workers))
+        left = [part for part in parts if not part.is_done]
+        with tqdm(total=sum(part.pairs for part in left), unit="pair", desc="exporting", disable=None) as bar:
+            for _ in engine.run(write_part, left, workers, bar.update):
+                pass
+        mark = header | _collect(parts, known)
+        stores.write_text(out / TABLE, _table(parts))
+        stores.write_text(out / MARK, [json.dumps(mark, indent=1, sort_keys=True) + "\n"])
+        shutil.rmtree(out / WORK)
+    return _summary(out, mark, began, reused=len(parts) - len(left))
 
 
 # --- the plan ---
 
 
-def _plan(folder: Path, out: Path, known: Manifest, options: ExportOptions) -> list[Part]:
+def _chosen(folder: Path, known: Manifest, options: ExportOptions) -> list[str]:
+    """The splits that are exported, after a look whether the dataset has what is asked for."""
     if options.maps and not known.maps:
         raise RefusedError(
             f"'{folder}' holds no transmissions. Expected a dataset made with --maps, received one without. "
             "Leave --maps out, or make the dataset again with it."
         )
     _check_counts(known)
-    chosen = [split for split in SPLITS if known.records_of(split)] if options.split is None else [options.split]
+    chosen: list[str] = [split for split in SPLITS if known.records_of(split)]
+    if options.split is not None:
+        chosen = [options.split]
+    if not chosen:
+        raise RefusedError(f"'{folder}' is empty. Expected at least one pair, received none. Make the dataset again.")
     for split in chosen:
         manifest.check_shards(folder, known.shards_of(split))
-    settings = (folder, out, known.variants, options.format, options.codec, options.maps)
+    return chosen
+
+
+def _plan(
+    folder: Path, out: Path, known: Manifest, options: ExportOptions, chosen: list[str], scenes: dict[str, int]
+) -> list[Part]:
     parts: list[Part] = []
     for split in chosen:
-        pieces = _pieces(split, known)
+        pieces = _pieces(split, known, scenes)
         groups = _deal(pieces, known, options) if options.format == "webdataset" else [(piece,) for piece in pieces]
+        settings = (folder, out, options.format, options.codec, options.maps)
         parts += [Part(f"{split}-{number:06d}", split, group, *settings) for number, group in enumerate(groups)]
-    if not parts:
-        raise RefusedError(f"'{folder}' is empty. Expected at least one pair, received none. Make the dataset again.")
     return parts
 
 
 def _check_counts(known: Manifest) -> None:
     """Refuses a manifest whose numbers of scenes, variants and records do not belong together."""
     variants = known.variants
-    sound = type(variants) is int and variants >= 1 and not any(shard.records % variants for shard in known.shards)
+    sound = type(variants) is int and variants >= 1
     for split in SPLITS if sound else ():
-        count = known.records_of(split)
-        sound = sound and known.splits[split] == {"records": count, "scenes": count // variants}
+        told, count = known.splits[split], known.records_of(split)
+        numbers = type(told.get("scenes")) is int and told["records"] == count
+        sound = sound and numbers and told["scenes"] <= count <= told["scenes"] * variants
     if not sound:
-        raise VerifyError(
-            f"The manifest contradicts itself. Expected {variants} records of each scene, and those of its shards, "
-            f"received splits {known.splits} and {sum(shard.records for shard in known.shards)} records. Copy the "
-            "dataset again."
-        )
+        raise _contradiction(known, sum(shard.records for shard in known.shards))
 
 
-def _pieces(split: str, known: Manifest) -> list[Piece]:
+def _contradiction(known: Manifest, records: int) -> VerifyError:
+    return VerifyError(
+        f"The manifest contradicts itself. Expected 1 to {known.variants} records of each scene, and those of its "
+        f"shards, received splits {known.splits} and {records} records. Copy the dataset again."
+    )
+
+
+def _scenes(folder: Path, out: Path, known: Manifest, chosen: list[str], workers: int) -> dict[str, int]:
+    """Number of scenes of each shard: told by the manifest where all have all variants, else counted once and kept."""
+    shards = [shard for split in chosen for shard in known.shards_of(split)]
+    total = sum(known.splits[split]["scenes"] for split in chosen)
+    if sum(shard.records for shard in shards) == total * known.variants:
+        return {shard.name: shard.records // known.variants for shard in shards}
+    counts = _counted(out)
+    left = [(folder / shard.name, shard.records) for shard in shards if type(counts.get(shard.name)) is not int]
+    with tqdm(total=sum(records for _, records in left), unit="pair", desc="looking", disable=None) as bar:
+        counts |= dict(engine.run(_count_scenes, (path for path, _ in left), workers, bar.update))
+    for split in chosen:
+        if sum(counts[shard.name] for shard in known.shards_of(split)) != known.splits[split]["scenes"]:
+            raise _contradiction(known, sum(shard.records for shard in shards))
+    stores.write_text(out / WORK / SCENES, [json.dumps(counts, sort_keys=True)])
+    return counts
+
+
+def _counted(out: Path) -> dict[str, int]:
+    """What a run before has counted."""
+    try:
+        return read_json(out / WORK / SCENES)
+    except (FileNotFoundError, RefusedError):
+        return {}
+
+
+def _count_scenes(path: Path, report: engine.Report) -> tuple[str, int]:
+    scenes = set()
+    for head in heads.read_heads(path):
+        scenes.add(head.values["scene"])
+        report(1)
+    return path.name, len(scenes)
+
+
+def _pieces(split: str, known: Manifest, scenes: dict[str, int]) -> list[Piece]:
     """The shards of a split, and the numbers of their scenes.
 
     Scenes are numbered from 1 through all splits, so that no number stands for two of them, and a split
@@ -158,8 +213,8 @@ def _pieces(split: str, known: Manifest) -> list[Piece]:
     pieces: list[Piece] = []
     first_id = 1 + sum(known.splits[earlier]["scenes"] for earlier in SPLITS[: SPLITS.index(split)])
     for shard in known.shards_of(split):
-        pieces.append(Piece(shard, 0, shard.records, first_id))
-        first_id += shard.records // known.variants
+        pieces.append(Piece(shard, 0, shard.records, first_id, scenes[shard.name]))
+        first_id += scenes[shard.name]
     return pieces
 
 
@@ -176,14 +231,14 @@ def _deal(pieces: list[Piece], known: Manifest, options: ExportOptions) -> list[
         while at < end:
             edge = total * (number + 1) // count
             stop = min(end, edge)
-            groups[number].append(Piece(piece.shard, at - begin, stop - begin, piece.first_id))
+            groups[number].append(dataclasses.replace(piece, first=at - begin, stop=stop - begin))
             at = stop
             number += at == edge
         begin = end
     return [tuple(group) for group in groups]
 
 
-# --- the folder: claimed first, marked last ---
+# --- what is told of it ---
 
 
 def _header(known: Manifest, options: ExportOptions) -> dict[str, Any]:
@@ -193,63 +248,12 @@ def _header(known: Manifest, options: ExportOptions) -> dict[str, Any]:
     return {"dataset": manifest.digest(known), "tar_mb": tar_mb, **decided}
 
 
-def _claim(out: Path, header: dict[str, Any]) -> bool:
-    """Takes a new folder, or one with the same export; whether that is finished already.
-
-    Raises:
-        RefusedError: The folder holds something else.
-    """
-    for path in (out / MARK, out / WORK / PLAN):
-        if path.is_file():
-            _check_same(out, path, header)
-            return path.name == MARK
-    # A plan that was being written when its run was killed means nothing.
-    ours = (out / WORK, out / WORK / f"{PLAN}.tmp")
-    other = next((path for path in out.rglob("*") if path not in ours), None) if out.is_dir() else None
-    if other or (out.exists() and not out.is_dir()):
-        raise RefusedError(
-            f"'{out}' cannot take the export. Expected a new or empty folder, or the same export unfinished, received "
-            f"{f'a folder with {other.name!r} in it' if other else 'a file'}. Choose another --out."
-        )
-    (out / WORK).mkdir(parents=True, exist_ok=True)
-    stores.write_text(out / WORK / PLAN, [json.dumps(header, sort_keys=True)])
-    return False
-
-
-def _check_same(out: Path, path: Path, header: dict[str, Any]) -> None:
-    before = _read_json(path)
-    different = next((name for name in sorted(header) if before.get(name, "nothing") != header[name]), None)
-    if different:
-        raise RefusedError(
-            f"'{out}' holds another export. Expected the same dataset and options, received {different}: "
-            f"{before.get(different, 'nothing')} before, {header[different]} now. Choose another --out, or delete the "
-            "folder."
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError(f"{type(content).__name__}")
-    except ValueError as error:
-        raise _unreadable(path, error) from None
-    return content
-
-
-def _unreadable(path: Path, error: Exception) -> RefusedError:
-    return RefusedError(
-        f"'{path}' cannot be read. Expected what hazegen export wrote, received: {type(error).__name__}: {error}. "
-        "Choose another --out, or delete the folder."
-    )
-
-
 def _collect(parts: list[Part], known: Manifest) -> dict[str, Any]:
     """Counts of all parts, and what users of the pictures have to know of them."""
     splits: dict[str, dict[str, int]] = {}
     files: dict[str, list[int]] = {}
     for part in parts:
-        result = _read_json(part.result)
+        result = read_json(part.result)
         splits.setdefault(part.split, {"pairs": 0, "scenes": known.splits[part.split]["scenes"]})
         splits[part.split]["pairs"] += result["pairs"]
         for pattern, (count, size) in result["files"].items():
@@ -257,7 +261,7 @@ def _collect(parts: list[Part], known: Manifest) -> dict[str, Any]:
             files[pattern] = [before[0] + count, before[1] + size]
     assert all(counts["pairs"] == known.records_of(split) for split, counts in splits.items()), splits
     told = {"about": vars(known.about), "color_space": known.color_space, "recipe": known.recipe, "seed": known.seed}
-    return {"splits": splits, "files": files, **told}
+    return {"splits": splits, "files": files, "parts": len(parts), **told}
 
 
 def _table(parts: list[Part]) -> Iterator[str]:
@@ -266,33 +270,9 @@ def _table(parts: list[Part]) -> Iterator[str]:
         yield part.rows.read_text(encoding="utf-8", errors="surrogateescape")
 
 
-def _check_finished(out: Path) -> dict[str, Any]:
-    """The mark of a finished export, after a look whether its files are still there.
-
-    Raises:
-        VerifyError: Some are not.
-    """
-    mark = _read_json(out / MARK)
-    try:
-        told = [(f"{pattern}", int(count), int(size)) for pattern, (count, size) in mark["files"].items()]
-        dict(mark["splits"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unreadable(out / MARK, error) from None
-    for pattern, count, size in told:
-        sizes = [path.stat().st_size for path in out.glob(pattern)]
-        if (len(sizes), sum(sizes)) != (count, size):
-            raise VerifyError(
-                f"'{out}' is not what its {MARK} says. Expected {count} files of {size} bytes as '{pattern}', received "
-                f"{len(sizes)} of {sum(sizes)} bytes. Delete the folder and export again."
-            )
-    shutil.rmtree(out / WORK, ignore_errors=True)
-    return mark
-
-
-def _summary(
-    out: Path, mark: dict[str, Any], parts: list[Part], reused: int, began: float, finished_before: bool = True
-) -> Exported:
+def _summary(out: Path, mark: dict[str, Any], began: float, reused: int | None = None) -> Exported:
     files = sum(count for count, _ in mark["files"].values())
     size = sum(size for _, size in mark["files"].values())
-    seconds = time.monotonic() - began
-    return Exported(out, mark["splits"], files, size, len(parts), reused, finished_before, seconds)
+    finished_before, parts = reused is None, int(mark["parts"])
+    done = parts if reused is None else reused
+    return Exported(out, mark["splits"], files, size, parts, done, finished_before, time.monotonic() - began)

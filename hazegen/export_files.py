@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hazegen import engine, images, records, stores
+from hazegen import engine, heads, images, records, stores
 from hazegen.errors import VerifyError
 from hazegen.manifest import Shard
 
@@ -33,12 +33,13 @@ SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89P": ".png"}
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive records of one shard, first to stop - 1, and the number of the shard's first scene."""
+    """Consecutive records of one shard, first to stop - 1, and the shard's number of scenes and number of its first."""
 
     shard: Shard
     first: int
     stop: int
     first_id: int
+    scenes: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,6 @@ class Part:
 
     Attributes:
         name: Of the tar file and of the result, as 'train-000000'.
-        variants: Records of each scene.
         layout, codec, maps: As the options say.
     """
 
@@ -56,7 +56,6 @@ class Part:
     pieces: tuple[Piece, ...]
     folder: Path
     out: Path
-    variants: int
     layout: str
     codec: str
     maps: bool
@@ -141,8 +140,7 @@ def _write_pictures(part: Part, written: _Written, report: engine.Report) -> Non
 def _write_tar(part: Part, written: _Written, report: engine.Report) -> None:
     """One tar file; the members of a pair stand beside each other, sorted by name."""
     path = part.out / f"{part.name}.tar"
-    temporary = _temporary(path)
-    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with stores.whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for names, values in _read_part(part):
             suffixes = _suffixes(values, part)
             members = {f"{name}{suffix}": _content(values, name, suffix) for name, suffix in suffixes.items()}
@@ -154,18 +152,15 @@ def _write_tar(part: Part, written: _Written, report: engine.Report) -> None:
             paths = {name: f"{path.name}/{names.hazy}.{name}{suffix}" for name, suffix in suffixes.items()}
             written.rows.append(_row(names, values, part.split, paths))
             report(1)
-    written.count("*.tar", temporary.stat().st_size)
-    temporary.replace(path)
+    written.count("*.tar", path.stat().st_size)
 
 
 def _write(path: Path, data: bytes) -> None:
+    """A picture under its name only when it is whole; the lock of the folder keeps other writers away."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _temporary(path).write_bytes(data)
-    _temporary(path).replace(path)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
 
 
 # --- records and their names ---
@@ -187,7 +182,7 @@ def _read(part: Part, shard: Shard) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             raise VerifyError(
                 f"Record {number} of shard '{shard.name}' cannot be read. Expected the features of a pair, received: "
-                f"{error} Make or download the dataset again."
+                f"{error} {heads.ADVICE}"
             ) from None
         yield values
 
@@ -195,36 +190,36 @@ def _read(part: Part, shard: Shard) -> Iterator[dict[str, Any]]:
 def _read_heads(part: Part, piece: Piece) -> list[tuple[str, int, float, float]]:
     """Scene, variant, A and beta of the green channel of each record of a shard, held against the manifest."""
     _check_digest(part.folder / piece.shard.name, piece.shard)
-    heads = [
+    found = [
         (values["scene"], values["variant"], values["atmospheric_light"][1], values["beta"][1])
         for values in _read(part, piece.shard)
     ]
-    scenes = {scene for scene, *_ in heads}
-    if not len(heads) == len(scenes) * part.variants == piece.shard.records:
-        expected = f"{piece.shard.records} records, {part.variants} of each scene"
-        raise _not_as_listed(piece.shard, expected, f"{len(heads)} of {len(scenes)} scenes")
-    if len({(scene, variant) for scene, variant, *_ in heads}) < len(heads):
+    scenes = {scene for scene, *_ in found}
+    if (len(found), len(scenes)) != (piece.shard.records, piece.scenes):
+        expected = f"{piece.shard.records} records of {piece.scenes} scenes"
+        raise _not_as_listed(piece.shard, expected, f"{len(found)} of {len(scenes)} scenes")
+    if len({(scene, variant) for scene, variant, *_ in found}) < len(found):
         raise _not_as_listed(piece.shard, "each variant of a scene once", "one of them twice")
-    return heads
+    return found
 
 
 def _name_records(part: Part, piece: Piece) -> list[_Names]:
     """Names of all records of a shard."""
-    heads = _read_heads(part, piece)
-    scenes = sorted({scene for scene, *_ in heads})
+    found = _read_heads(part, piece)
+    scenes = sorted({scene for scene, *_ in found})
     ids = {scene: piece.first_id + number for number, scene in enumerate(scenes)}
-    stems = [_stem(part.layout, ids[scene], variant, light, beta) for scene, variant, light, beta in heads]
+    stems = [_stem(part.layout, ids[scene], variant, light, beta) for scene, variant, light, beta in found]
     # Two variants of a scene may have drawn the same haze, or haze of the same name.
     counts = Counter(stems)
     stems = [
         stem if counts[stem] == 1 else f"{stem}_{variant + 1}"
-        for stem, (_, variant, _, _) in zip(stems, heads, strict=True)
+        for stem, (_, variant, _, _) in zip(stems, found, strict=True)
     ]
-    bringing = {scene: number for number, (scene, *_) in reversed(list(enumerate(heads)))}
+    bringing = {scene: number for number, (scene, *_) in reversed(list(enumerate(found)))}
     digits = 4 if part.layout == "folder-ots" else 1
     return [
         _Names(ids[scene], f"{ids[scene]:0{digits}d}", stem, bringing[scene] == number)
-        for number, ((scene, *_), stem) in enumerate(zip(heads, stems, strict=True))
+        for number, ((scene, *_), stem) in enumerate(zip(found, stems, strict=True))
     ]
 
 
@@ -250,8 +245,7 @@ def _check_digest(path: Path, shard: Shard) -> None:
 
 def _not_as_listed(shard: Shard, expected: str, received: str) -> VerifyError:
     return VerifyError(
-        f"Shard '{shard.name}' is not what the manifest says. Expected {expected}, received {received}. "
-        "Run hazegen verify on the dataset, and make or download the shard again."
+        f"Shard '{shard.name}' is not what the manifest says. Expected {expected}, received {received}. {heads.ADVICE}"
     )
 
 
@@ -266,7 +260,7 @@ def _suffixes(values: dict[str, Any], part: Part) -> dict[str, str]:
         if data[:2] not in SIGNATURES:
             raise VerifyError(
                 f"Pair '{values['key']}' has no {name} picture. Expected JPEG or PNG, received {len(data)} bytes that "
-                f"begin with {data[:4]!r}. Make or download the dataset again."
+                f"begin with {data[:4]!r}. {heads.ADVICE}"
             )
         found[name] = ".png" if part.codec == "png" else SIGNATURES[data[:2]]
     return found

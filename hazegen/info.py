@@ -1,7 +1,6 @@
 """hazegen info: what a dataset is, in ten seconds, from its manifest and the numbers of its records."""
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import heads, manifest
-from hazegen.derive_manifest import read_inputs
+from hazegen import card, engine, heads, manifest, stores
+from hazegen.collect import read_table
 from hazegen.errors import VerifyError
-from hazegen.manifest import PLAN, SPLITS, Manifest, Shard
+from hazegen.manifest import SPLITS, Manifest, Shard
 from hazegen.recipe import Draw, Recipe
 
 # Of a larger dataset the numbers of some shards are read, spread evenly: 20,000 take 3 s (one core, local disk).
 MOST_RECORDS = 20_000
+# In a store each record costs two requests; so many shards are asked for them at once.
+MOST_REMOTE, READERS = 2_000, 16
 BINS = 10
 BAR = 32
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -63,20 +64,24 @@ class Info:
     read: tuple[int, int]
 
 
-def look(folder: Path, most: int = MOST_RECORDS) -> Info:
+def look(folder: Path, most: int | None = None) -> Info:
     """Reads the manifest, the table of inputs, and the numbers of at most about `most` records; no picture.
+
+    Args:
+        most: 20,000 by default, 2,000 of a dataset in a store.
 
     Raises:
         RefusedError: The dataset is not finished.
         VerifyError: A shard or a table is not what the manifest says.
     """
     known = manifest.load(folder)
+    most = most or (MOST_REMOTE if stores.is_remote(folder) else MOST_RECORDS)
     shards = _spread([shard for shard in known.shards if shard.records], most)
     manifest.check_shards(folder, shards)
     numbers = _read_numbers(folder, shards)
-    codes = Counter(row["code"] for row in read_inputs(folder) if row["fate"] == "rejected")
+    codes = Counter(row["code"] for row in read_table(folder) if row["fate"] == "rejected")
     drawn = tuple(_histogram(numbers[name], *SHOWN[name]) for name in SHOWN)
-    return Info(known, _verb(folder), dict(sorted(codes.items())), drawn, (len(numbers["beta"]), len(shards)))
+    return Info(known, card.verb(folder), dict(sorted(codes.items())), drawn, (len(numbers["beta"]), len(shards)))
 
 
 def _spread(shards: Sequence[Shard], most: int) -> list[Shard]:
@@ -85,33 +90,30 @@ def _spread(shards: Sequence[Shard], most: int) -> list[Shard]:
     return list(shards[:: max(1, -(-total // most))])
 
 
-def _verb(folder: Path) -> str:
-    try:
-        with (folder / PLAN).open("rb") as file:
-            header = json.loads(file.readline())
-        return str(header.get("derived", "make"))
-    except (FileNotFoundError, ValueError, AttributeError) as error:
-        raise VerifyError(
-            f"'{folder / PLAN}' cannot be read. Expected the plan of the dataset, received {type(error).__name__}. Run "
-            f"hazegen verify {folder}, and copy the file again."
-        ) from None
-
-
 def _read_numbers(folder: Path, shards: Sequence[Shard]) -> dict[str, NDArray[np.float64]]:
-    rows: list[tuple[float, ...]] = []
-    for shard in shards:
-        before = len(rows)
-        for head in heads.read_heads(folder / shard.name):
-            told = head.values
-            light = sum(told["atmospheric_light"]) / 3
-            rows.append((told["beta"][1], told["visibility_m"], light, told["mean_transmission"]))
-        if len(rows) - before != shard.records or not np.isfinite(rows[before:]).all() or min(rows[before:])[0] <= 0:
-            raise VerifyError(
-                f"Shard '{shard.name}' is not what the manifest says. Expected {shard.records} records with finite "
-                f"numbers and beta above 0, received {len(rows) - before} records, or others. Run hazegen verify "
-                f"{folder}, and make or download it again."
-            )
-    return dict(zip(SHOWN, np.array(rows, np.float64).reshape(-1, len(SHOWN)).T, strict=True))
+    tasks = ((folder / shard.name, shard.records) for shard in shards)
+    # Python reads the numbers: threads are of use only where they wait for a store.
+    found = engine.run(_read_shard, tasks, READERS if stores.is_remote(folder) else 1, lambda _: None)
+    rows = [np.empty((0, len(SHOWN))), *found]
+    return dict(zip(SHOWN, np.concatenate(rows).T, strict=True))
+
+
+def _read_shard(task: tuple[Path, int], report: engine.Report) -> NDArray[np.float64]:
+    """The numbers of each record of a shard, a row each."""
+    path, records = task
+    rows = []
+    for head in heads.read_heads(path):
+        told = head.values
+        light = sum(told["atmospheric_light"]) / 3
+        rows.append((told["beta"][1], told["visibility_m"], light, told["mean_transmission"]))
+        report(1)
+    numbers = np.array(rows, np.float64).reshape(-1, len(SHOWN))
+    if len(numbers) != records or not np.isfinite(numbers).all() or numbers[:, 0].min() <= 0:
+        raise VerifyError(
+            f"Shard '{path.name}' is not what the manifest says. Expected {records} records with finite numbers and "
+            f"beta above 0, received {len(numbers)} records, or others. {heads.ADVICE}"
+        )
+    return numbers
 
 
 def _histogram(values: NDArray[np.float64], axis: str, by_factors: bool) -> Histogram:
@@ -169,18 +171,13 @@ def _facts(info: Info) -> Iterator[tuple[str, str]]:
     codes = ", ".join(f"{count:,} {code}" for code, count in info.rejected.items())
     told = "{found:,} found = {used:,} used + {rejected:,} rejected".format(**known.inputs)
     yield "inputs", told + (f" ({codes})" if codes else "")
-    yield "made with", _versions(known.versions)
+    yield "made with", card.versions_text(known.versions)
     for versions in known.also_made_with:
-        yield "and with", _versions(versions)
+        yield "and with", card.versions_text(versions)
     if known.sources:
-        sources = (f"{s['recipe'].get('name')}, seed {s['seed']} ({s['digest'][:8]})" for s in known.sources)
-        yield "made by", f"hazegen {info.verb} from {'; '.join(sources)}"
+        yield "made by", card.made_by(known, info.verb, digits=8)
     yield "licence", " ".join(known.about.license.split()) or "not stated (hazegen card --license)"
     yield "digest", manifest.digest(known)
-
-
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {text}" for name, text in sorted(versions.items()))
 
 
 def _changed(recipe: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import UsageError
@@ -202,6 +202,11 @@ class MakeOptions(DepthOptions):
         """Where the maps of a depth network are kept: beside the dataset, as OUT.depth."""
         out = self.out.resolve()  # '.' has no name of its own
         return out.parent / f"{out.name}.depth"
+
+    def from_anywhere(self) -> "MakeOptions":
+        """The same with absolute paths, for processes that were started in other folders."""
+        paths: dict[str, Any] = {name: path for name, path in vars(self).items() if isinstance(path, Path)}
+        return dataclasses.replace(self, **{name: path.absolute() for name, path in paths.items()})
 
     def reading(self) -> Reading:
         """How the files of a scene are read."""

@@ -138,6 +138,11 @@ class Manifest:
         return json.dumps(content | {SEAL: seal(content)}, indent=1, sort_keys=True) + "\n"
 
 
+def is_plain(name: object) -> bool:
+    """Whether this is a file name that leads nowhere else, nor hides."""
+    return isinstance(name, str) and _SAFE_NAME.fullmatch(name) is not None
+
+
 def digest(known: Manifest) -> str:
     """One SHA-256 of a dataset's content: of the names and digests of its shards."""
     text = "\n".join(f"{shard.name} {shard.sha256}" for shard in known.shards)
@@ -236,7 +241,7 @@ def _check_shape(manifest: Manifest) -> None:
             "the dataset again."
         )
     for shard in manifest.shards:
-        if not isinstance(shard.name, str) or not _SAFE_NAME.fullmatch(shard.name):
+        if not is_plain(shard.name):
             raise RefusedError(
                 f"The manifest names a shard that may lie elsewhere. Expected a plain file name, "
                 f"received {shard.name!r}. Do not use this dataset."

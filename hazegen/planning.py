@@ -13,7 +13,7 @@ from hazegen import engine, images, pairing, sampling, scenes, shards, splits
 from hazegen.depth import containers, conventions, estimation, formats
 from hazegen.depth.formats import from_camera_file
 from hazegen.depth.options import check_reading
-from hazegen.errors import RefusedError, UsageError
+from hazegen.errors import HazegenError, RefusedError, UsageError
 from hazegen.fingerprints import versions
 from hazegen.make_options import MakeOptions
 from hazegen.pairing import Rejected, SceneRef
@@ -230,18 +230,18 @@ def settings_of(
 
     try:
         told = header["reading"]
-        for name, path in (("camera", camera), ("sparse", sparse)):
-            _check_same_files(name, told[f"{name}_files"], path)
-        if told["flat_m"] is None and depth is None:
-            raise UsageError("The plan was made with depth maps. Expected --depth, received none. Add it.")
-        recipe = config.build(Recipe, header["recipe"], "recipe.")
+        check_same_files(told, depth, camera, sparse)
+        try:
+            recipe = config.build(Recipe, header["recipe"], "recipe.")
+        except UsageError as error:  # no option of the user said it
+            raise RefusedError(f"The recipe of the plan cannot be used: {error}") from None
         kept = {name: told[name] for name in KEPT}
         fmt = {name: _from_json(name, value) for name, value in told["depth_format"].items()}
         reading = Reading(images, depth or images, camera, depth_format=fmt, sparse=sparse, **kept)
         conventions.find(reading.convention)
         return Settings(reading, recipe, **{name: header[name] for name in DECIDING})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, UsageError):
+        if isinstance(error, HazegenError):
             raise
         raise RefusedError(
             "The plan's header cannot be read. Expected what hazegen make wrote, received: "
@@ -249,12 +249,16 @@ def settings_of(
         ) from None
 
 
-def _check_same_files(name: str, were_given: bool, path: Path | None) -> None:
-    if were_given != (path is not None):
-        raise UsageError(
-            f"The plan was made with{'' if were_given else 'out'} --{name}. Expected the same again, received "
-            f"{path or 'none'}. {'Add' if were_given else 'Leave out'} --{name}."
-        )
+def check_same_files(reading: Mapping[str, Any], depth: Path | None, camera: Path | None, sparse: Path | None) -> None:
+    """Raises UsageError unless the same kinds of files are given as the plan was made with."""
+    for name, path in (("camera", camera), ("sparse", sparse)):
+        if (were_given := reading[f"{name}_files"]) != (path is not None):
+            raise UsageError(
+                f"The plan was made with{'' if were_given else 'out'} --{name}. Expected the same again, received "
+                f"{path or 'none'}. {'Add' if were_given else 'Leave out'} --{name}."
+            )
+    if reading["flat_m"] is None and depth is None:
+        raise UsageError("The plan was made with depth maps. Expected --depth, received none. Add it.")
 
 
 def _from_json(name: str, value: Any) -> Any:

@@ -13,6 +13,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -68,11 +69,18 @@ def run(
     Raises:
         RefusedError: Three processes died at one task.
     """
-    waiting = iter(tasks)
+    # Processes end by being killed, and clear up nothing: what they had in their temporary folder goes with ours.
+    with tempfile.TemporaryDirectory(prefix="hazegen-", ignore_cleanup_errors=True) as folder:
+        yield from _run(function, iter(tasks), workers, report, folder)
+
+
+def _run(
+    function: Callable[..., Result], waiting: Iterator[Any], workers: int, report: Report, folder: str
+) -> Iterator[Result]:
     working: dict[Connection, _Worker] = {}
     try:
         for task in itertools.islice(waiting, workers):
-            _start(working, name_of(task), pickle.dumps((function, task)))
+            _start(working, folder, name_of(task), pickle.dumps((function, task)))
         while working:
             for connection in wait(list(working)):
                 assert isinstance(connection, Connection)
@@ -88,7 +96,7 @@ def run(
                     raise content
                 else:
                     report(-worker.done)
-                    _replace(working, connection)
+                    _replace(working, folder, connection)
     finally:
         _end(working, list(working))
 
@@ -102,8 +110,8 @@ def _hear(connection: Connection) -> tuple[str, Any]:
     return message
 
 
-def _start(working: dict[Connection, _Worker], name: str, message: bytes, deaths: int = 0) -> None:
-    """Starts a process and gives it a task."""
+def _start(working: dict[Connection, _Worker], folder: str, name: str, message: bytes, deaths: int = 0) -> None:
+    """Starts a process, with `folder` for its temporary files, and gives it a task."""
     # The same modules are found as here; -P: a file beside the user's data must not stand in for one of them.
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     ours, theirs = Pipe()
@@ -111,7 +119,7 @@ def _start(working: dict[Connection, _Worker], name: str, message: bytes, deaths
         command = [sys.executable, "-P", "-m", "hazegen.worker", str(theirs.fileno())]
         process = subprocess.Popen(
             command,
-            env={**os.environ, **ONE_THREAD, **KEPT_MEMORY, "PYTHONPATH": path},
+            env={**os.environ, **ONE_THREAD, **KEPT_MEMORY, "PYTHONPATH": path, "TMPDIR": folder},
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # results come through the socket, and nothing may mix with our output
@@ -151,7 +159,7 @@ def _go_on(
     _give(connection, message)
 
 
-def _replace(working: dict[Connection, _Worker], connection: Connection) -> None:
+def _replace(working: dict[Connection, _Worker], folder: str, connection: Connection) -> None:
     """Gives the task of a process that has died to a fresh one.
 
     Raises:
@@ -166,7 +174,7 @@ def _replace(working: dict[Connection, _Worker], connection: Connection) -> None
             "none. If memory ran out, pass fewer --workers; the same command goes on with what is left."
         )
     _log.warning("A process died at work on '%s', %s; another one takes it up.", worker.name, how)
-    _start(working, worker.name, worker.message, deaths)
+    _start(working, folder, worker.name, worker.message, deaths)
 
 
 def _how_it_ended(process: subprocess.Popen[bytes]) -> str:

@@ -1,12 +1,13 @@
 """What a run shows of itself while it works, and what it took in the end."""
 
 import json
-import resource
 import sys
 import time
 from typing import Any, Literal, Self
 
 from tqdm import tqdm
+
+from hazegen import memory
 
 Mode = Literal["auto", "bar", "json", "off"]
 # A log of JSON lines gets at most one in so many seconds.
@@ -23,7 +24,8 @@ class Progress:
 
     def __init__(self, total: int, mode: Mode = "auto") -> None:
         self.total, self.done, self.bytes, self.rejected = total, 0, 0, 0
-        self._json = mode == "json"
+        self.passed_over = 0
+        self._json, self._is_new = mode == "json", False
         self._began = self._told = time.monotonic()
         disabled = {"auto": None, "bar": False}.get(mode, True)
         self._bar = tqdm(total=total, unit="pair", desc="making haze", disable=disabled)
@@ -33,6 +35,8 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+        if self._json and self._is_new:
+            self._tell_now()
 
     def pairs(self, number: int) -> None:
         """So many pairs more are made; fewer where a worker died and its shard is begun again."""
@@ -40,25 +44,24 @@ class Progress:
         self._bar.update(number)
         self._tell()
 
-    def shard(self, size: int, rejected: int) -> None:
-        """A shard of so many bytes is finished, and so many of its scenes were rejected."""
+    def shard(self, size: int, rejected: int, passed_over: int = 0) -> None:
+        """A shard of so many bytes is finished; so many scenes of it were rejected, so many pairs not made of them."""
         self.bytes += size
         self.rejected += rejected
+        self.passed_over += passed_over
+        self._bar.update(passed_over)
+        self._tell()
         self._bar.set_postfix_str(f"{self._rates()['mb_per_s']} MB/s, {self.rejected} rejected", refresh=False)
 
     def summary(self) -> dict[str, Any]:
-        """What the run took: pairs, bytes, seconds, their rates, rejected scenes, and peak memory [MB].
-
-        peak_mb is of this process, peak_worker_mb of its largest child so far, 0 where there was none.
-        """
+        """What the run took: pairs, bytes, seconds, their rates, rejected scenes, this process's peak memory [MB]."""
         return {
             "pairs": self.done,
             "bytes": self.bytes,
             "seconds": round(time.monotonic() - self._began, 1),
             **self._rates(),
             "rejected": self.rejected,
-            "peak_mb": _peak_mb(resource.RUSAGE_SELF),
-            "peak_worker_mb": _peak_mb(resource.RUSAGE_CHILDREN),
+            "peak_mb": memory.peak_mb(),
         }
 
     def _rates(self) -> dict[str, float]:
@@ -66,18 +69,17 @@ class Progress:
         return {"pairs_per_s": round(self.done / seconds, 1), "mb_per_s": round(self.bytes / 1e6 / seconds, 1)}
 
     def _tell(self) -> None:
+        self._is_new = True
+        if self._json and time.monotonic() - self._told >= PAUSE_S:
+            self._tell_now()
+
+    def _tell_now(self) -> None:
         now = time.monotonic()
-        if not self._json or (now - self._told < PAUSE_S and self.done < self.total):
-            return
-        self._told = now
-        left = (self.total - self.done) * (now - self._began) / self.done if self.done else None
-        said = {"event": "progress", "pairs": self.done, "of": self.total, **self._rates(), "rejected": self.rejected}
+        self._told, self._is_new = now, False
+        missing = self.total - self.done - self.passed_over
+        left = missing * (now - self._began) / self.done if self.done else None
+        said = {"event": "progress", "pairs": self.done, "of": self.total - self.passed_over, **self._rates()}
+        said |= {"rejected": self.rejected}
         said["seconds_left"] = left if left is None else round(left, 1)
         sys.stderr.write(json.dumps(said) + "\n")
         sys.stderr.flush()
-
-
-def _peak_mb(who: int) -> float:
-    """Largest resident memory [MB]; the kernel tells kilobytes, on macOS bytes."""
-    unit = 1.0 if sys.platform == "darwin" else 1024.0
-    return round(resource.getrusage(who).ru_maxrss * unit / 1e6, 1)

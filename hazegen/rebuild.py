@@ -1,23 +1,22 @@
 """The shards of a finished dataset that are damaged: found again under another name, or built again from the plan."""
 
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from hazegen import build, engine, manifest, planning, reconstruct, shards, stores
+from hazegen import build, collect, engine, manifest, planning, reconstruct, resume, shards, stores
 from hazegen.build import Built, ShardTask
-from hazegen.derive_manifest import read_inputs
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.fingerprints import DIGEST_COLUMNS, versions
 from hazegen.manifest import INPUTS, Manifest, Shard
 from hazegen.shards import ShardPlan
 from hazegen.verify import REPAIRS
+
+# Lines of the table of inputs, by the keys of their scenes.
+Rows = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ def give_names_back(folder: Path, bad: Collection[Shard], unknown: Sequence[str]
     if not bad or stores.is_remote(folder):
         return {}  # a store renames nothing
     work = folder / REPAIRS
-    before = sorted(work.iterdir()) if work.is_dir() else []
+    before = sorted(work.rglob("*")) if work.is_dir() else []
     found: dict[str, Path] = {}
     sizes, wanted = {shard.bytes for shard in bad}, {shard.sha256: shard.name for shard in bad}
     for path in [*before, *(folder / shard.name for shard in bad), *(folder / name for name in unknown)]:
@@ -115,7 +114,7 @@ def build_again(
     try:
         header, plans = shards.read_plan(folder)
         reconstruct.check_own_plan(header)
-        chosen = {plan.name: plan for plan in plans if plan.name in damaged}
+        planned = damaged.keys() & {plan.name for plan in plans}
     except (RefusedError, VerifyError) as error:
         return [Step(name, f"{problem}. {error}", False) for name, problem in damaged.items()]
     needs = _what_it_needs(folder, header, known, options)
@@ -125,20 +124,36 @@ def build_again(
             for name, problem in damaged.items()
         ]
     assert options.images is not None
-    settings = planning.settings_of(header, options.images, options.depth, options.camera, options.sparse)
+    try:
+        settings = planning.settings_of(header, options.images, options.depth, options.camera, options.sparse)
+    except RefusedError as error:
+        return [Step(name, f"{problem}. {error}", False) for name, problem in damaged.items()]
     steps = {name: Step(name, f"{text}. The plan does not know it", False) for name, text in damaged.items()}
-    told = _rows_of(folder, chosen.values())
-    with _work_place(folder) as work, tqdm(unit="pair", desc="building", disable=None) as bar:
-        tasks = (ShardTask(plan, work, settings) for plan in chosen.values())
+    told: dict[str, Rows] = {}
+    with resume.workplace(folder, REPAIRS) as work, tqdm(unit="pair", desc="building", disable=None) as bar:
+        tasks = (ShardTask(plan, work, settings) for plan in _chosen(folder, planned, told))
         for built in engine.run(build.build_shard, tasks, options.workers or engine.cores(), bar.update):
             name = built.shard.name
-            why = _why_not(built, expected.get(name), told, header)
+            why = _why_not(built, expected.get(name), told.pop(name), header)
             if not why and (folder / name).is_dir():
                 why = "a folder stands in its place: move it elsewhere"
             if not why:
-                _install(work / name, folder / name)
+                resume.install(work / name, folder / name)
             steps[name] = Step(name, why or "built again", not why)
     return [steps[name] for name in damaged]
+
+
+def _chosen(folder: Path, names: Collection[str], told: dict[str, Rows]) -> Iterator[ShardPlan]:
+    """The shards of these names; puts the lines of inputs.csv of each into `told`, none where it cannot be read."""
+    rows = collect.read_table(folder)
+    for plan in shards.read_plan(folder)[1]:
+        try:
+            of_shard = {ref.key: resume.row_of(folder, ref.key, rows) for ref in plan.scenes}
+        except (RefusedError, VerifyError):
+            of_shard, rows = {}, iter(())  # nor can those of later shards
+        if plan.name in names:
+            told[plan.name] = of_shard
+            yield plan
 
 
 def _what_it_needs(folder: Path, header: Mapping[str, Any], known: Manifest | None, options: RepairOptions) -> str:
@@ -163,39 +178,7 @@ def command(folder: Path, header: Mapping[str, Any]) -> str:
     return f"hazegen repair {folder} " + " ".join(f"--{name} {name.upper()}" for name in names)
 
 
-def _rows_of(folder: Path, plans: Collection[ShardPlan]) -> dict[str, dict[str, str]]:
-    """Lines of inputs.csv of the scenes of some shards, by key; none where it cannot be read."""
-    keys = {ref.key for plan in plans for ref in plan.scenes}
-    try:
-        return {row["key"]: row for row in read_inputs(folder) if row["key"] in keys}
-    except (VerifyError, FileNotFoundError):
-        return {}
-
-
-@contextmanager
-def _work_place(folder: Path) -> Iterator[Path]:
-    """Where shards are built: on the disk of the dataset; what a kill leaves there is used by the next repair."""
-    if stores.is_remote(folder):
-        with tempfile.TemporaryDirectory() as scratch:
-            (Path(scratch) / shards.WORK).mkdir()
-            yield Path(scratch)
-        return
-    work = folder / REPAIRS
-    (work / shards.WORK).mkdir(parents=True, exist_ok=True)
-    yield work
-
-
-def _install(built: Path, final: Path) -> None:
-    if not stores.is_remote(final):
-        stores.publish(built, final)
-        return
-    with built.open("rb") as source, stores.whole_file(final) as target:
-        shutil.copyfileobj(source, target, 1 << 20)
-
-
-def _why_not(
-    built: Built, expected: Shard | None, told: Mapping[str, Mapping[str, str]], header: Mapping[str, Any]
-) -> str:
+def _why_not(built: Built, expected: Shard | None, told: Rows, header: Mapping[str, Any]) -> str:
     """Why a shard that was built again is not the one that was lost; empty if it is."""
     if built.shard == expected:
         return ""

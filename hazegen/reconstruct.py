@@ -1,28 +1,22 @@
-"""What a dataset's manifest, plan and table of inputs tell of each other, where one of them is lost."""
+"""The manifest of a dataset that has lost it, told again from its plan, its table of inputs and its shards."""
 
 import dataclasses
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hazegen import collect, config, engine, records, sampling, shards, verify
-from hazegen.depth import conventions
-from hazegen.derive_manifest import read_inputs
+from hazegen import collect, config, engine, records, resume, sampling, shards, verify
 from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
-from hazegen.fingerprints import DIGEST_COLUMNS
-from hazegen.manifest import INPUTS, MANIFEST, PLAN, SEAL, SPLITS, TABLES, About, Manifest, Shard, seal, sha256
-from hazegen.pairing import SceneRef
+from hazegen.manifest import INPUTS, MANIFEST, SEAL, SPLITS, TABLES, About, Manifest, Shard, seal, sha256
 from hazegen.planning import DECIDING
 from hazegen.recipe import Recipe
+from hazegen.records import SCHEMA_VERSION
 from hazegen.shards import ShardPlan
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,10 +38,9 @@ class Read:
 class _Task:
     path: Path
     plan: ShardPlan
-    keys: list[str]
-
-
-# --- the manifest, from plan, table and shards ---
+    used: frozenset[str]
+    recipe: Recipe
+    header: Mapping[str, Any]
 
 
 def read_shards(folder: Path, workers: int, report: engine.Report) -> list[Read]:
@@ -56,16 +49,21 @@ def read_shards(folder: Path, workers: int, report: engine.Report) -> list[Read]
     Raises:
         RefusedError, VerifyError: Plan or inputs.csv cannot be read, or the plan is that of a derived dataset.
     """
-    header, plans = shards.read_plan(folder)
+    header, _ = shards.read_plan(folder)
     check_own_plan(header)
-    used = {row["key"] for row in read_inputs(folder) if row["fate"] == "used"}
     recipe = _recipe(header)
-    tasks = (_Task(folder / plan.name, plan, _keys(plan, used, recipe, header)) for plan in plans)
+    tasks = (
+        _Task(folder / plan.name, plan, frozenset(r["key"] for r in rows if r["fate"] == "used"), recipe, header)
+        for plan, rows in resume.with_rows(folder)
+    )
     return sorted(engine.run(_read_shard, tasks, workers, report), key=lambda read: read.shard.name)
 
 
 # What the header of a plan has to say, and as what.
-HEADER = {"recipe": dict, "reading": dict, "versions": dict, "found": int, "variants": int, "seed": int}
+HEADER = {"recipe": dict, "reading": dict, "versions": dict, "found": int}
+HEADER |= {"variants": int, "seed": int, "codec": str, "quality": int, "maps": bool}
+# No record is smaller: the names of its features take more.
+LEAST_BYTES = 100
 
 
 def check_own_plan(header: Mapping[str, Any]) -> None:
@@ -90,16 +88,15 @@ def _recipe(header: Mapping[str, Any]) -> Recipe:
         raise VerifyError(f"The recipe of the plan cannot be used: {error}") from None
 
 
-def _keys(plan: ShardPlan, used: set[str], recipe: Recipe, header: Mapping[str, Any]) -> list[str]:
+def _keys(task: _Task) -> list[str]:
     """Keys of the pairs of a shard, in their order."""
+    seed, variants = task.header["seed"], task.header["variants"]
     keys = [
         f"{ref.key}#{haze.variant:04d}"
-        for ref in plan.scenes
-        if ref.key in used
+        for ref in task.plan.scenes
+        if ref.key in task.used
         # Which variants a scene has depends neither on its unit nor on its light.
-        for haze in sampling.draw_variants(
-            recipe, header["seed"], ref.key, header["variants"], 1.0, np.ones(3, np.float32)
-        )
+        for haze in sampling.draw_variants(task.recipe, seed, ref.key, variants, 1.0, np.ones(3, np.float32))
     ]
     return sorted(keys, key=records.hash_order)
 
@@ -109,7 +106,13 @@ def _read_shard(task: _Task, report: engine.Report) -> Read:
     sizes: set[tuple[int, int]] = set()
     keys: list[str] = []
     problem = ""
+    count = len(task.used) * task.header["variants"]
     try:
+        # Before keys are drawn: the header may claim any number of variants.
+        if count * LEAST_BYTES > (bytes_ := task.path.stat().st_size):
+            raise VerifyError(
+                f"expected the {count} pairs of the plan, received {bytes_} bytes, which cannot hold them"
+            )
         for record in records.read_shard(task.path):
             framed = records.frame(record)
             digest.update(framed)
@@ -120,16 +123,21 @@ def _read_shard(task: _Task, report: engine.Report) -> Read:
             report(1)
     except (OSError, HazegenError, ValueError) as error:
         problem = verify.problem_of(verify.of_the_file(task.path, error))
-    if not problem and keys != task.keys:
-        problem = f"expected the {len(task.keys)} pairs of the plan in their order, received {len(keys)} others"
+    if not problem and keys != _keys(task):
+        problem = f"expected the {count} pairs of the plan in their order, received {len(keys)} others"
     return Read(Shard(task.plan.name, task.plan.split, size, len(keys), digest.hexdigest()), sizes, problem)
 
 
-def manifest_again(folder: Path, reads: Sequence[Read]) -> tuple[Manifest, bool]:
+def manifest_again(
+    folder: Path, reads: Sequence[Read], tools: tuple[dict[str, str], ...] = ()
+) -> tuple[Manifest, bool]:
     """The manifest of a dataset whose own is lost, edited or damaged.
 
     Plan, inputs.csv and shards tell all of it but licence, citation, source, and other versions that some shards were
     made with. These are taken from what lies there only where the digest that it carries proves the whole.
+
+    Args:
+        tools: Other versions than the plan's, that some shards have just been built with.
 
     Returns:
         The manifest, and whether it is proven to be the lost one.
@@ -138,34 +146,56 @@ def manifest_again(folder: Path, reads: Sequence[Read]) -> tuple[Manifest, bool]
         RefusedError, VerifyError: inputs.csv does not list what the plan does.
     """
     header, _ = shards.read_plan(folder)
-    rows = list(read_inputs(folder))
-    scenes = Counter(row["split"] for row in rows if row["fate"] == "used")
-    if header["found"] != len(rows) or not set(scenes) <= set(SPLITS):
+    totals = collect.Totals()
+    for read in reads:
+        totals.add_shard(read.shard, read.sizes)
+    try:
+        for row in collect.read_table(folder):
+            totals.add_row(row)
+        known = collect.manifest_of(header, totals)
+    except (KeyError, ValueError) as error:
+        raise VerifyError(
+            f"'{folder / INPUTS}' is not what hazegen make wrote. Expected its columns and numbers, received "
+            f"{type(error).__name__}: {error}. Copy the file again, or make the dataset again."
+        ) from None
+    counts = totals.counts
+    if header["found"] != counts.found or not set(counts.used) <= set(SPLITS):
         raise VerifyError(
             f"'{folder / INPUTS}' is not what the plan says. Expected its {header['found']} inputs, received "
-            f"{len(rows)} in the splits {sorted(scenes)}. Copy the file again, or make the dataset again."
+            f"{counts.found} in the splits {sorted(counts.used)}. Copy the file again, or make the dataset again."
         )
-    sizes = {size for read in reads for size in read.sizes}
-    made = [read.shard for read in reads]
-    known = Manifest(
-        kind="pairs",
-        color_space=header["recipe"]["color_space"],
-        inputs={"found": len(rows), "used": scenes.total(), "rejected": len(rows) - scenes.total()},
-        smallest={"height": min((h for h, _ in sizes), default=0), "width": min((w for _, w in sizes), default=0)},
-        splits={s: {"scenes": scenes[s], "records": sum(x.records for x in made if x.split == s)} for s in SPLITS},
-        shards=tuple(made),
-        reading=header["reading"] | _meant(rows),
-        tables={name: sha256(folder / name) for name in TABLES},
-        **{name: header[name] for name in ("recipe", "versions", *DECIDING)},
-    )
-    return _as_proven(known, _lost(folder))
+    known = dataclasses.replace(known, tables={name: sha256(folder / name) for name in TABLES})
+    known, proven = _as_proven(known, _lost(folder))
+    # What is proven is the lost one, byte for byte: whatever was built again came out the same.
+    return (known if proven else dataclasses.replace(known, also_made_with=tools)), proven
 
 
-def _meant(rows: Iterable[Row]) -> dict[str, list[Any]]:
-    """What the used depth files were taken to mean, as the manifest lists it."""
-    used = [row for row in rows if row["fate"] == "used"]
-    found = {plural: {row[name] for row in used} for name, plural in collect.MEANT.items()}
-    return {name: sorted(map(float, values) if name == "depth_units" else values) for name, values in found.items()}
+def check_version(folder: Path) -> None:
+    """Refuses a manifest that is sound, but of another schema version: it must not be told again as one of ours.
+
+    Raises:
+        RefusedError: It is one.
+    """
+    content = _lost(folder)
+    version, told = content.get("schema_version"), content.get(SEAL)
+    # One without a digest is older than digests. Where the version was edited, the digest does not fit.
+    if type(version) is int and version != SCHEMA_VERSION and told in (None, seal(content)):
+        raise RefusedError(
+            f"'{folder / MANIFEST}' has another schema version. Expected {SCHEMA_VERSION}, received {version}, and "
+            "nothing that says it is damaged. Repair it with the hazegen that made it, or make the dataset again."
+        )
+
+
+def lost_about(folder: Path) -> dict[str, str]:
+    """Licence, citation and source as a manifest states them that is not to be trusted; those that are text."""
+    told = _lost(folder).get("about")
+    texts = {name: told.get(name) for name in vars(About())} if isinstance(told, dict) else {}
+    found = {name: text for name, text in texts.items() if isinstance(text, str) and text}
+    try:
+        About(**found)
+    except UsageError:  # a secret in a URL is not repeated
+        return {}
+    return found
 
 
 def _lost(folder: Path) -> dict[str, Any]:
@@ -190,81 +220,3 @@ def _as_proven(known: Manifest, lost: Mapping[str, Any]) -> tuple[Manifest, bool
         if seal(dataclasses.asdict(candidate)) == lost.get(SEAL):
             return candidate, True
     return known, False
-
-
-# --- the plan, from manifest and table ---
-
-
-def plan_again(folder: Path, known: Manifest) -> list[str] | None:
-    """The lines of the plan, as the manifest's digest of it proves; None where they cannot be told."""
-    try:
-        header = {name: getattr(known, name) for name in ("recipe", "versions", *DECIDING)}
-        reading = {name: value for name, value in known.reading.items() if name not in collect.MEANT.values()}
-        header |= {"found": known.inputs["found"], "reading": reading}
-        plans = list(_plans(known, list(read_inputs(folder)), conventions.find(reading["convention"]).stack))
-    except (FileNotFoundError, RefusedError, VerifyError, KeyError, ValueError):
-        return None
-    lines = list(shards.plan_lines(header, plans))
-    return lines if _digest(lines) == known.tables[PLAN] else None
-
-
-def _plans(known: Manifest, rows: Sequence[Row], stacked: bool) -> Iterator[ShardPlan]:
-    by_split: dict[str, list[SceneRef]] = {}
-    for split, row in _in_plan(rows):
-        number = int(row["key"].rpartition("/")[2]) if stacked else None
-        by_split.setdefault(split, []).append(SceneRef(row["key"], row["image"], row["depth"], number))
-    for split, refs in sorted(by_split.items()):
-        count = max(1, sum(shard.split == split for shard in known.shards))
-        # As many scenes in a shard as give this number of shards again.
-        yield from shards.plan_shards(refs, {ref.key: split for ref in refs}, -(-len(refs) // count))
-
-
-def _in_plan(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
-    """The inputs that stand in the plan, in its order, each with its split.
-
-    Inputs that were rejected by their names come first, and have no digests. Of those that were rejected when they
-    were read, the table does not say the split: it is that of the row before, as long as hashes of keys rise.
-    """
-    first = next((n for n, row in enumerate(rows) if any(row[name] for name in DIGEST_COLUMNS)), len(rows))
-    split, last = "", b""
-    for number, row in enumerate(rows[first:], first):
-        order = records.hash_order(row["key"])
-        if row["fate"] == "used":
-            split = row["split"]
-        elif not split or order < last:
-            split = next((one["split"] for one in rows[number:] if one["fate"] == "used"), split)
-        last = order
-        yield split, row
-
-
-# --- the table, from plan and inputs ---
-
-
-def table_again(folder: Path, known: Manifest, built: Iterable[Sequence[Row]]) -> list[str] | None:
-    """The lines of inputs.csv, as the manifest's digest of it proves; None where they cannot be told.
-
-    Args:
-        built: The rows of all scenes of the plan, shard by shard. Those of inputs that were rejected by their names
-            are taken from what is left of the table.
-    """
-    rows = [row for rows in built for row in rows]
-    keys = {row["key"] for row in rows}
-    lines = list(collect.table([*(row for row in _left_of_table(folder) if row["key"] not in keys), *rows]))
-    return lines if _digest(lines) == known.tables[INPUTS] else None
-
-
-def _left_of_table(folder: Path) -> list[Row]:
-    rows: list[Row] = []
-    try:
-        for row in read_inputs(folder):
-            rows.append(row)
-    except (FileNotFoundError, VerifyError):
-        pass  # what came before the damage
-    return rows
-
-
-def _digest(lines: Iterable[str]) -> str:
-    told = hashlib.sha256()
-    for line in lines:
-        told.update(line.encode("utf-8", "surrogateescape"))
-    return told.hexdigest()

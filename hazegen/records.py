@@ -221,7 +221,7 @@ def read_shard(path: Path) -> Iterator[bytes]:
 def _damaged(path: Path, number: int) -> VerifyError:
     return VerifyError(
         f"Shard '{path.name}' is damaged at record {number}. Expected a complete record with matching checksums, "
-        "received other bytes. Run hazegen verify on the dataset, and make or download the shard again."
+        "received other bytes. Run hazegen repair on the dataset, or download the shard again."
     )
 
 

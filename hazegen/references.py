@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
+from hazegen import stores
 from hazegen.errors import StoreError, UsageError, VerifyError
 from hazegen.manifest import Shard
 
@@ -59,9 +60,9 @@ def is_reference(url: str, name: str, size: int) -> bool:
 def add_references(artifact: Any, url: str, folder: Path, shards: tuple[Shard, ...]) -> None:
     """Points `artifact` at the shards below `url`, each with the store's own checksum.
 
-    Every shard's size is held against the manifest. Its content too, where the store tells it: a mounted
-    folder by SHA-256, S3 where the ETag is an MD5 (one part, no KMS). Elsewhere `hazegen pull` finds out. Where
-    `folder` is that place itself, its content was read by `hazegen verify`.
+    Every shard's size is held against the manifest. Its content too, where the store tells it: a mounted folder by
+    SHA-256, S3 by an ETag that is an MD5 (one part, no KMS), and the object is read where it only looks like one.
+    Elsewhere `hazegen pull` finds out. Where `folder` is that place itself, its content was read by `hazegen verify`.
 
     Raises:
         UsageError: The store's library is missing.
@@ -80,8 +81,9 @@ def add_references(artifact: Any, url: str, folder: Path, shards: tuple[Shard, .
         etag = str(entries[0].digest)
         # An ETag that is plain hexadecimal is the object's MD5; others tell nothing about its content.
         told = url.startswith("s3:") and url != str(folder) and re.fullmatch("[0-9a-f]{32}", etag)
-        if told and etag != _digest(folder / shard.name, "md5"):
-            raise _other(shard, target, f"the MD5 {etag}")
+        # Of an object that S3 has encrypted with a key of KMS or the user's own, it looks so and is no MD5.
+        if told and etag != _digest(folder / shard.name, "md5") and _digest_there(target) != shard.sha256:
+            raise _other(shard, target, f"the MD5 {etag} and another SHA-256")
 
 
 def fetch_reference(entry: Any, work: Path) -> None:
@@ -138,3 +140,10 @@ def _other(shard: Shard, target: str, received: str) -> VerifyError:
 def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _digest_there(target: str) -> str:
+    try:
+        return _digest(stores.place(target), "sha256")
+    except FileNotFoundError:
+        return ""

@@ -1,6 +1,7 @@
 """hazegen repair: mends what of a dataset is damaged, missing or left over, bit for bit or not at all."""
 
 import dataclasses
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hazegen import build, card, collect, engine, locks, planning, reconstruct, shards, stores, verify
-from hazegen.build import ShardTask
+from hazegen import build, card, engine, locks, manifest, planning, reconstruct, shards, stores, tables, verify
+from hazegen.build import ShardTask, read_result
 from hazegen.errors import RefusedError, VerifyError
+from hazegen.fingerprints import versions
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, Manifest
 from hazegen.rebuild import RepairOptions, Step, build_again, command, give_names_back
 from hazegen.verify import REPAIRS
@@ -23,23 +25,43 @@ def repair(folder: Path, options: RepairOptions) -> list[Step]:
     A shard is replaced by one of the manifest's SHA-256 alone. No file that is no part of a dataset is removed.
 
     Raises:
-        RefusedError: There is no dataset, or a run works on it.
-        VerifyError: Neither the manifest nor what would tell it can be used.
+        UsageError: The options are not those that the dataset was made with; nothing was touched.
+        RefusedError: There is no dataset, it is of another schema version, or a run works on it.
     """
     names = shards.listing(folder)
     if MANIFEST not in names and PLAN not in names:
         raise RefusedError(
             f"'{folder}' is no dataset. Expected a {MANIFEST} or a {PLAN} in it, received neither. Check the path."
         )
+    reconstruct.check_version(folder)
+    _check_options(folder, options)
     # Before the lock, which sweeps the folder.
-    temporary = sorted(name for name in names if verify.is_temporary(name) and name != REPAIRS)
+    temporary = [name for name in sorted(names) if verify.is_temporary(folder / name) and name != REPAIRS]
     with nullcontext() if options.dry_run else locks.lock(folder):
         known, steps = _sound_manifest(folder, options)
         if known:
             steps += _mend(folder, known, options)
-        if known and not options.dry_run:
-            _remove_leftovers(folder)
-    return [*(Step(name, "removed") for name in temporary if known or name not in verify.LEFTOVERS), *steps]
+        # The work of a run that was cut off is needed to go on with it.
+        left = [name for name in temporary if known or name not in verify.LEFTOVERS]
+        if not options.dry_run:
+            for name in [*left, REPAIRS] if known else left:
+                _remove(folder / name)
+    return [*(Step(name, "removed") for name in left), *steps]
+
+
+def _check_options(folder: Path, options: RepairOptions) -> None:
+    """Holds the given inputs against those that the dataset was made with, before anything is touched."""
+    if options.images is None:
+        return
+    try:
+        reading = manifest.load(folder).reading
+    except RefusedError:
+        try:
+            reading = shards.read_plan(folder)[0].get("reading", {})
+        except RefusedError:
+            return  # what is wrong with them is told later
+    if isinstance(reading, dict) and {"camera_files", "sparse_files", "flat_m"} <= reading.keys():
+        planning.check_same_files(reading, options.depth, options.camera, options.sparse)
 
 
 def _mend(folder: Path, known: Manifest, options: RepairOptions) -> list[Step]:
@@ -93,16 +115,29 @@ def _tell_manifest(folder: Path, options: RepairOptions, problem: str) -> tuple[
         return None, [*steps, Step(MANIFEST, f"written again when all shards are sound. {problem}", options.dry_run)]
     if damaged:
         reads = reconstruct.read_shards(folder, options.workers or engine.cores(), lambda _: None)
-    known, proven = reconstruct.manifest_again(folder, reads)
-    trust = (
-        "as its digest proves" if proven else
-        "from plan, inputs.csv and shards, which nothing else vouches for; licence, citation and source are not known: "
-        "state them with hazegen card"
-    )  # fmt: skip
+    others = versions() if damaged else shards.read_plan(folder)[0]["versions"]
+    tools = () if others == shards.read_plan(folder)[0]["versions"] else (others,)
+    about = reconstruct.lost_about(folder)
+    known, proven = reconstruct.manifest_again(folder, reads, tools)
+    trust = "as its digest proves" if proven else f"{_UNPROVEN}{_was_told(about)}"
     if not options.dry_run:
         stores.write_text(folder / MANIFEST, [known.to_json()])
         card.write_card(folder)
     return known, [*steps, Step(MANIFEST, f"written again, {trust}")]
+
+
+_UNPROVEN = (
+    "from plan, inputs.csv and shards, which nothing else vouches for; licence, citation and source are not known: "
+    "state them with hazegen card"
+)
+
+
+def _was_told(about: Mapping[str, str]) -> str:
+    """What the manifest said of the photos that was written over, so that it can be stated again."""
+    if not about:
+        return ""
+    options = " ".join(f"--{name} {shlex.quote(text)}" for name, text in about.items())
+    return f" (what lay there said {options})"
 
 
 def _check_finished(folder: Path) -> None:
@@ -120,20 +155,28 @@ def _check_finished(folder: Path) -> None:
 def _mend_plan(folder: Path, known: Manifest, problems: Mapping[str, str], options: RepairOptions) -> list[Step]:
     if PLAN not in problems:
         return []
-    lines = None if INPUTS in problems else reconstruct.plan_again(folder, known)
-    if lines is None:
-        return [Step(PLAN, f"{problems[PLAN]}. Copy it from another copy of the dataset, or {_AGAIN}", False)]
-    if not options.dry_run:
-        stores.write_text(folder / PLAN, lines)
+    if INPUTS in problems or not tables.mend_plan(folder, known, dry_run=options.dry_run):
+        return [Step(PLAN, _how_else(folder, known, problems[PLAN]), False)]
     return [Step(PLAN, f"written again from {MANIFEST} and {INPUTS}")]
 
 
-_AGAIN = "run the hazegen make that made it again, with --restart"
+def _how_else(folder: Path, known: Manifest, problem: str) -> str:
+    """What is left to do of a table that cannot be told again."""
+    try:
+        verb = shards.read_plan(folder)[0].get("derived")
+    except RefusedError:
+        verb = None
+    if verb or known.sources:
+        which = verb if verb in ("split", "merge", "sample") else "split, merge or sample"
+        how = f"give the hazegen {which} that made it again, with --out NEW"
+    else:
+        how = "run the hazegen make that made it again, with --restart"
+    return f"{problem}. Copy it from another copy of the dataset, or {how}"
 
 
 def _mend_table(folder: Path, known: Manifest, problem: str, options: RepairOptions) -> Step:
     """Reads all inputs of the plan again, without making haze."""
-    left = Step(INPUTS, f"{problem}. Copy it from another copy of the dataset, or {_AGAIN}", False)
+    left = Step(INPUTS, _how_else(folder, known, problem), False)
     try:
         header, plans = shards.read_plan(folder)
         reconstruct.check_own_plan(header)
@@ -145,29 +188,27 @@ def _mend_table(folder: Path, known: Manifest, problem: str, options: RepairOpti
         without_haze = dataclasses.replace(settings, variants=0)
         with tempfile.TemporaryDirectory() as scratch, tqdm(unit="shard", desc="reading inputs", disable=None) as bar:
             place = Path(scratch)
-            (place / shards.WORK).mkdir()
             tasks = (ShardTask(plan, place, without_haze) for plan in plans)
-            built = engine.run(build.build_shard, tasks, options.workers or engine.cores(), lambda _: None)
-            rows = {}
-            for one in built:
-                rows[one.shard.name] = one.rows
+            for _ in engine.run(build.build_shard, tasks, options.workers or engine.cores(), lambda _: None):
                 bar.update()
+            # Each shard's rows lie in its result: all of them would fill the memory.
+            rows = (read_result(place, plan.name).rows for plan in shards.read_plan(folder)[1])
+            if not tables.mend_table(folder, known, rows):
+                return left
     except (RefusedError, VerifyError):
         return left
-    _, plans = shards.read_plan(folder)
-    lines = reconstruct.table_again(folder, known, (rows[plan.name] for plan in plans))
-    if lines is None:
-        return left
-    stores.write_text(folder / INPUTS, lines)
     return Step(INPUTS, f"written again from {PLAN} and the inputs")
 
 
 # --- what is left over ---
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """The work folders of runs that were killed, once all is in its place; the lock has swept the files."""
-    collect.remove_work(folder)
-    if not stores.is_remote(folder):
-        for name in verify.LEFTOVERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
+def _remove(path: Path) -> None:
+    """A temporary file, or the work folder of a run that was killed; of files on a disk the lock has swept most."""
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif stores.is_remote(path):
+        for name in stores.files_below(path):
+            (path / name).unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)

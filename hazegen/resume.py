@@ -61,19 +61,21 @@ def kept(check: Check, plans: Iterable[ShardPlan]) -> dict[str, Kept]:
     results = shards.listing(check.out / WORK)
     if not results:
         return {}
-    files = shards.listing(check.out)
+    files, of_plan = shards.listing(check.out), shards.plan_digest(check.out)
     there = (plan for plan in plans if plan.name in files and f"{plan.name}.json" in results)
-    found = _in_threads(check, lambda plan, report: _kept(check, plan, report), there)
+    found = _in_threads(check, lambda plan, report: _kept(check, plan, of_plan, report), there)
     return {one.shard.name: one for one in found if one is not None}
 
 
-def _kept(check: Check, plan: ShardPlan, report: engine.Report) -> Kept | None:
+def _kept(check: Check, plan: ShardPlan, of_plan: str, report: engine.Report) -> Kept | None:
     try:
         built = read_result(check.out, plan.name)
         size = (check.out / plan.name).stat().st_size
         keys = [row["key"] for row in built.rows]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if built.of_plan != of_plan or built.shard.name != plan.name:
+        return None  # of another plan that lay here before
     if size != built.shard.bytes or keys != [ref.key for ref in plan.scenes]:
         return None
     if built.versions != check.versions and not check.other_versions:
@@ -144,17 +146,22 @@ def with_rows(out: Path) -> Iterator[tuple[ShardPlan, list[dict[str, str]]]]:
     """Each shard of a finished dataset with its lines of the table of inputs, which has them in the same order."""
     rows = collect.read_table(out)
     for plan in shards.read_plan(out)[1]:
-        yield plan, [_row_of(out, ref.key, rows) for ref in plan.scenes]
+        yield plan, [row_of(out, ref.key, rows) for ref in plan.scenes]
 
 
-def _row_of(out: Path, key: str, rows: Iterator[dict[str, str]]) -> dict[str, str]:
-    """The next line of this key; the inputs that were rejected by their names are passed over."""
+def row_of(out: Path, key: str, rows: Iterator[dict[str, str]]) -> dict[str, str]:
+    """The next line of this key; the inputs that were rejected by their names are passed over.
+
+    Raises:
+        RefusedError: There is none.
+        VerifyError: The table cannot be read.
+    """
     for row in rows:
         if row["key"] == key:
             return row
     raise RefusedError(
         f"The table of inputs in '{out}' is not that of its plan. Expected a line for scene '{key}' in the order of "
-        f"the plan, received none. Run hazegen repair {out}."
+        f"the plan, received none. Run hazegen repair {out}, or copy both files again."
     )
 
 
@@ -167,6 +174,7 @@ def reopen(out: Path, known: Manifest, again: Iterable[str]) -> dict[str, Kept]:
     Returns:
         The shards that stay.
     """
+    of_plan = shards.plan_digest(out)
     again, by_name = set(again), {shard.name: shard for shard in known.shards}
     size = (known.smallest["height"], known.smallest["width"])  # no scene that is used now will be without it
     keys: set[str] = set()
@@ -174,7 +182,7 @@ def reopen(out: Path, known: Manifest, again: Iterable[str]) -> dict[str, Kept]:
     for plan, rows in with_rows(out):
         keys.update(row["key"] for row in rows if row["fate"] == "rejected")
         if plan.name not in again:
-            write_result(out, Built(by_name[plan.name], rows, [size], known.versions))
+            write_result(out, Built(by_name[plan.name], rows, [size], known.versions, of_plan=of_plan))
             stay[plan.name] = Kept(by_name[plan.name], len(rows))
     by_name_alone = (row for row in collect.read_table(out) if row["fate"] == "rejected" and row["key"] not in keys)
     collect.keep_rejected(out, by_name_alone)
@@ -220,21 +228,29 @@ def put_back(out: Path, known: Manifest, built: Built, folder: Path) -> None:
             f"Expected SHA-256 {expected.sha256}, received {built.shard.sha256}: {why}. The old one was left as it is. "
             "Build it on a machine as before, or pass --restart to make all of the dataset anew."
         )
-    with (folder / built.shard.name).open("rb") as source, stores.whole_file(out / built.shard.name) as target:
+    install(folder / built.shard.name, out / built.shard.name)
+
+
+def install(built: Path, final: Path) -> None:
+    """Moves a file that was written elsewhere to its place, where it appears whole."""
+    with built.open("rb") as source, stores.whole_file(final) as target:
         shutil.copyfileobj(source, target, 1 << 20)
-    (folder / built.shard.name).unlink()
+    built.unlink()
 
 
 @contextmanager
-def workplace(out: Path) -> Iterator[Path]:
-    """A folder for shards that are held against others before they are used; on the dataset's disk, if it has one."""
+def workplace(out: Path, work: str) -> Iterator[Path]:
+    """A folder for shards that are held against others before they are used; on the dataset's disk, if it has one.
+
+    Args:
+        work: Name of the folder of `out` that it lies in.
+    """
     if stores.is_remote(out):
         with tempfile.TemporaryDirectory(prefix="hazegen-") as folder:
             yield Path(folder)
         return
-    again = out / WORK / "again"
-    shutil.rmtree(again, ignore_errors=True)
-    again.mkdir(parents=True)
+    again = out / work / "again"
+    again.mkdir(parents=True, exist_ok=True)
     try:
         yield again
     finally:

@@ -79,17 +79,18 @@ def warn_of_space(out: Path, need: Need, tell: Callable[[str], object]) -> None:
 
 
 def run(
-    build: Build, tasks: Iterable[ShardTask], count: int, options: MakeOptions, progress: Progress
+    build: Build, tasks: Iterable[ShardTask], count: int, options: MakeOptions, progress: Progress, variants: int
 ) -> Generator[Built, None, None]:
     """The built shards, in the order in which they end.
 
     Args:
         build: What builds one.
         count: Number of tasks.
+        variants: Pairs of a scene, which nobody makes of a rejected one.
     """
     for built in _by_engine(build, tasks, workers_of(options, count), options.scheduler, progress.pairs):
         rejected = sum(row["fate"] == "rejected" for row in built.rows)
-        progress.shard(built.shard.bytes, rejected)
+        progress.shard(built.shard.bytes, rejected, rejected * variants)
         yield built
 
 

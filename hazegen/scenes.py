@@ -1,5 +1,6 @@
 """Reads one scene: a photo, and how far each of its pixels is."""
 
+import errno
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from hazegen.reading import Reading
 from hazegen.recipe import Recipe
 
 Floats = NDArray[np.float32]
+
+# Errors that tell of a file by its name or rights. All others, such as no memory, no room for a temporary file, too
+# many open files, tell of this machine; EIO too: a broken sector gives it, but so does a share that is away.
+OF_THE_FILE = frozenset(
+    (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
+)
 
 
 class SceneRejected(RefusedError):
@@ -68,15 +75,18 @@ def load(ref: SceneRef, reading: Reading, recipe: Recipe) -> Scene:
 
     Raises:
         SceneRejected: The scene cannot be used; `code` says why in one word.
+        StoreError: The store, or this machine, failed while it was read.
     """
     convention = conventions.find(reading.convention)
-    clean, photo = _reading("image", lambda: _read_photo(ref, reading))
-    camera, fmt = _reading("camera", lambda: intrinsics.read_camera(ref, reading, clean.shape[1], clean.shape[0]))
-    depth_m = _reading("depth", lambda: _read_depth(ref, reading, fmt, clean.shape[:2]))
+    clean, photo = _reading("image", ref.key, lambda: _read_photo(ref, reading))
+    camera, fmt = _reading(
+        "camera", ref.key, lambda: intrinsics.read_camera(ref, reading, clean.shape[1], clean.shape[0])
+    )
+    depth_m = _reading("depth", ref.key, lambda: _read_depth(ref, reading, fmt, clean.shape[:2]))
     depth_m = fitted(ref.key, depth_m, clean.shape[:2], reading, fmt)
     looks_for_sky = recipe.sky_from_image or convention.sky_is_hole
     if looks_for_sky or recipe.needs_camera:
-        _reading("turned", lambda: _check_upright(ref, reading))
+        _reading("turned", ref.key, lambda: _check_upright(ref, photo))
     if looks_for_sky:
         depth_m = np.where(sky.find_sky(clean, depth_m), np.float32(np.inf), depth_m)
     holes, unbounded = float(np.isnan(depth_m).mean()), float(np.isinf(depth_m).mean())
@@ -107,14 +117,23 @@ def _largest(key: str, distance_m: Floats) -> float:
     return float(finite.max())
 
 
-def _reading(code: str, read: Any) -> Any:
+def _reading(code: str, key: str, read: Any) -> Any:
     """`read()`, with an error of the file turned into the rejection of the scene."""
     try:
         return read()
     except StoreError:  # says nothing about the scene: the run ends, and goes on when the store does
         raise
-    except (HazegenError, OSError) as error:
+    except HazegenError as error:
         raise SceneRejected(code, str(error)) from error
+    except OSError as error:
+        # Without a number it is what a codec says of a file's content.
+        if error.errno is None or error.errno in OF_THE_FILE:
+            raise SceneRejected(code, str(error)) from error
+        raise StoreError(
+            f"Scene '{key}' cannot be read: {error}. Expected a machine that can read files, received an error that "
+            "says nothing about this one. Mend it (memory, room in TMPDIR, open files, the disk), or take the file "
+            "away if its disk is broken there; the same command goes on."
+        ) from error
 
 
 def read_clean(ref: SceneRef, reading: Reading) -> NDArray[np.uint8]:
@@ -131,9 +150,9 @@ def _read_photo(ref: SceneRef, reading: Reading) -> tuple[NDArray[np.uint8], byt
     return images.as_rgb8(images.decode(data, path.name), path.name), data
 
 
-def _check_upright(ref: SceneRef, reading: Reading) -> None:
+def _check_upright(ref: SceneRef, photo: bytes) -> None:
     """Refuses a photo that viewers turn: it is used as it is stored, where its first row is not what is above."""
-    turn = 1 if ref.frame is not None else images.orientation(images.read_file(reading.images / ref.image))
+    turn = 1 if ref.frame is not None else images.orientation(photo)
     if turn != 1:
         raise RefusedError(
             f"Image '{ref.image}' is stored turned. Expected EXIF orientation 1 where the haze or the search for sky "

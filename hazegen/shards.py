@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hazegen import stores
 from hazegen.errors import RefusedError
-from hazegen.manifest import MANIFEST, PLAN, Shard
+from hazegen.manifest import MANIFEST, PLAN, SPLITS, Shard, is_plain
 from hazegen.pairing import SceneRef
 from hazegen.records import frame, hash_order
 
@@ -19,6 +19,8 @@ from hazegen.records import frame, hash_order
 WORK = ".work"
 # Held while a run works in the folder; see locks.py.
 LOCK = ".lock"
+# Bytes of a plan's first line that its digest is of: it has some 3,000.
+MOST_OF_HEADER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,17 @@ def plan_shards(ordered: Sequence[SceneRef], splits: Mapping[str, str], scenes_p
         by_split.setdefault(splits[scene.key], []).append(scene)
     plans: list[ShardPlan] = []
     for split, members in sorted(by_split.items()):
-        count = -(-len(members) // scenes_per_shard)
-        edges = [len(members) * number // count for number in range(count + 1)]
-        for number in range(count):
-            name = f"{split}-{number:05d}-of-{count:05d}.tfrecord"
-            plans.append(ShardPlan(name, split, tuple(members[edges[number] : edges[number + 1]])))
+        rest = iter(members)
+        for name, size in sizes_of_shards(split, len(members), -(-len(members) // scenes_per_shard)):
+            plans.append(ShardPlan(name, split, tuple(itertools.islice(rest, size))))
     return plans
+
+
+def sizes_of_shards(split: str, scenes: int, count: int) -> Iterator[tuple[str, int]]:
+    """Names of the shards of a split, and how many of its scenes each has."""
+    for number in range(count):
+        size = scenes * (number + 1) // count - scenes * number // count
+        yield f"{split}-{number:05d}-of-{count:05d}.tfrecord", size
 
 
 def in_hash_order(scenes: Iterable[SceneRef]) -> list[SceneRef]:
@@ -100,15 +107,14 @@ def read_plan(out: Path) -> tuple[dict[str, Any], Iterator[ShardPlan]]:
     """The header of a plan, and its shards one by one as they are read.
 
     Raises:
-        RefusedError: There is none, or it cannot be read; of its shards, while they are read.
+        RefusedError: There is none, or it cannot be read; of its shards, while they are read: also where a name is
+            none of a shard, for files of these names are written and removed.
     """
     try:
         with (out / PLAN).open("rb") as file:
             header = json.loads(file.readline())
     except FileNotFoundError:
-        raise RefusedError(
-            f"'{out}' has no plan. Expected a {PLAN} in it, received none. Check the path, or run hazegen make."
-        ) from None
+        raise _no_plan(out) from None
     except (ValueError, RecursionError) as error:
         raise _unreadable(out, error) from None
     if not isinstance(header, dict):
@@ -116,15 +122,46 @@ def read_plan(out: Path) -> tuple[dict[str, Any], Iterator[ShardPlan]]:
     return header, _read_shards(out)
 
 
+def plan_digest(out: Path) -> str:
+    """SHA-256 of the first line of a plan: what tells it from another one in the same folder.
+
+    Raises:
+        RefusedError: There is none.
+    """
+    path = out / PLAN
+    try:
+        if stores.is_remote(path):
+            # One request for the line alone: a plan may have hundreds of megabytes.
+            line = cast(Any, path).read_part(0, MOST_OF_HEADER).partition(b"\n")[0]
+        else:
+            with path.open("rb") as file:
+                line = file.readline().rstrip(b"\n")
+    except FileNotFoundError:
+        raise _no_plan(out) from None
+    return hashlib.sha256(line[:MOST_OF_HEADER]).hexdigest()
+
+
 def _read_shards(out: Path) -> Iterator[ShardPlan]:
     try:
         with (out / PLAN).open("rb") as file:
             lines = (json.loads(line) for line in itertools.islice(file, 1, None))
             for name, members in itertools.groupby(lines, lambda line: line["shard"]):
+                _check_name(name)
                 scenes = tuple(SceneRef(m["key"], m["image"], m["depth"], m.get("frame")) for m in members)
                 yield ShardPlan(name, name.split("-")[0], scenes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unreadable(out, error) from None
+
+
+def _no_plan(out: Path) -> RefusedError:
+    return RefusedError(
+        f"'{out}' has no plan. Expected a {PLAN} in it, received none. Check the path, or run hazegen make."
+    )
+
+
+def _check_name(name: object) -> None:
+    if not is_plain(name) or str(name).split("-")[0] not in SPLITS:
+        raise ValueError(f"a shard of the name {name!r}, which is none")
 
 
 def _unreadable(out: Path, error: Exception) -> RefusedError:
@@ -178,7 +215,7 @@ def check_out(out: Path) -> bool:
         raise RefusedError(
             f"The output '{out}' is a file. Expected a new folder, received a file. Choose another --out."
         )
-    others = [name for name in listing(out) if name != LOCK and not name.endswith(stores.TEMPORARY)]
+    others = [name for name in listing(out) if name != LOCK and not stores.is_temporary(name)]
     if PLAN not in others and set(others) - {WORK}:
         raise RefusedError(
             f"The output folder '{out}' is not empty. Expected a new folder or an unfinished dataset of the same "

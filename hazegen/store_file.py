@@ -1,5 +1,6 @@
 """Files of a store, and how its failures are told: as StoreErrors, without secrets."""
 
+import errno
 import io
 import os
 import re
@@ -11,6 +12,7 @@ from hazegen.errors import StoreError
 
 # Answers of a store that are no failures.
 ANSWERS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -19,19 +21,28 @@ def failures(address: object) -> Iterator[None]:
     """Turns what a store's library raises into StoreError; a missing object stays a FileNotFoundError."""
     try:
         yield
+    except FileNotFoundError as error:  # theirs may not say what: "The specified bucket does not exist"
+        raise FileNotFoundError(errno.ENOENT, without_secrets(str(error)), str(address)) from error
     except (*ANSWERS, StoreError):
         raise
     except Exception as error:  # their libraries raise of many kinds, TypeErrors for answers that are cut off too
         raise StoreError(
             f"'{address}' cannot be reached. Expected an answer of the store, received {type(error).__name__}: "
-            f"{_without_secrets(str(error))}. Check network, address and rights (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
+            f"{without_secrets(str(error))}. Check network, address and rights (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
             "... in the environment); the same command goes on later."
         ) from error
 
 
-def _without_secrets(text: str) -> str:
+def without_secrets(text: str) -> str:
     """`text` without names and passwords in addresses, and without the credentials of the environment."""
-    text = re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    # Greedy: a secret key may hold a '/' or an '@' that nobody has escaped.
+    text = re.sub(r"(?<=://)\S*@", "", text)
+    for name in ENDPOINTS:
+        # Libraries that take such an address apart tell of single pieces.
+        user, mark, _ = os.environ.get(name, "").partition("://")[2].rpartition("@")
+        for piece in re.split("[:/@]", user) if mark else ():
+            if len(piece) > 2:
+                text = text.replace(piece, f"({name})")
     for name in SECRETS:
         if os.environ.get(name):
             text = text.replace(os.environ[name], f"({name})")
@@ -76,6 +87,9 @@ class Guarded(io.RawIOBase):
         try:
             with failures(self._address):
                 self._file.close()
+        except KeyboardInterrupt:
+            self.leave()
+            raise
         except BaseException:
             self.discard()
             raise
@@ -89,9 +103,13 @@ class Guarded(io.RawIOBase):
         """Takes back what was uploaded; the object's name stays as it was."""
         if self.closed:
             return
-        super().close()
-        # Or the collector of garbage would close the file, and so publish a part of it.
-        self._file.closed = True
+        self.leave()
         if hasattr(self._file, "discard"):
             with suppress(Exception):  # the store may be what failed: the upload stays, without a name
                 self._file.discard()
+
+    def leave(self) -> None:
+        """Ends without a word to the store, which may be slow: what was uploaded stays there, without a name."""
+        super().close()
+        # Or the collector of garbage would close the file, and so publish a part of it.
+        self._file.closed = True

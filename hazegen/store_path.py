@@ -46,7 +46,7 @@ def _client(scheme: str, process: int) -> Any:  # noqa: ARG001 - a forked proces
 
 
 def forget_clients() -> None:
-    """The next request makes a new client, which reads the environment again."""
+    """The next request makes a new client, which reads the environment again: for tests, which change it."""
     _client.cache_clear()
 
 
@@ -80,9 +80,6 @@ class StorePath:
 
     def __truediv__(self, name: object) -> "StorePath":
         return StorePath(self._scheme, self._inner / str(name))
-
-    def joinpath(self, *names: object) -> "StorePath":
-        return StorePath(self._scheme, self._inner.joinpath(*map(str, names)))
 
     @property
     def name(self) -> str:

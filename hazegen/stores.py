@@ -6,16 +6,19 @@ is complete, and an upload that ends before that leaves no object. docs/stores.m
 """
 
 import argparse
+import errno
+import fcntl
 import functools
 import importlib.util
 import itertools
 import os
+import re
 import shutil
 import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -25,12 +28,18 @@ from hazegen.store_path import StorePath
 # Libraries of the stores, and the extras that bring them.
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs"}
 TEMPORARY = ".tmp"
+# What `_beside` names its files: NAME.PROCESS-TOKEN-NUMBER.tmp. A user's notes.tmp is none of them.
+_TEMPORARY_NAME = re.compile(rf".+\.\d+-[0-9a-f]{{8}}-\d+{re.escape(TEMPORARY)}", re.DOTALL)
 
 _numbers = itertools.count()
 # In containers every process may have the number 1, on one shared disk.
 _TOKEN = os.urandom(4).hex()
-# One copy of an object is fetched at a time: frames of one file are asked for by several threads at once.
-_fetching = threading.Lock()
+# An object is copied by one thread at a time: frames of one file are asked for by several at once.
+_fetching: "weakref.WeakValueDictionary[StorePath, threading.Lock]" = weakref.WeakValueDictionary()
+_guard = threading.Lock()
+# What file systems say that have no hard links (exFAT, FUSE, SMB), and those that cannot sync a folder.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+_NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 class _NoPlace(UsageError, argparse.ArgumentTypeError):
@@ -93,6 +102,7 @@ def files_below(root: Path) -> Iterator[str]:
 
     Raises:
         UsageError: It is no folder.
+        RefusedError: An object has a name that cannot be a path's.
     """
     if is_remote(root):
         yield from _objects_below(cast(Any, root))
@@ -103,11 +113,13 @@ def files_below(root: Path) -> Iterator[str]:
     def fail(error: OSError) -> None:
         raise error
 
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        # A link that leads back up would be walked for ever.
-        folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(folder, name)) not in seen]  # noqa: PTH118
+    ways: dict[str, frozenset[str]] = {str(root): frozenset()}
+    for folder, folders, names in os.walk(str(root), onerror=fail, followlinks=True):
+        way = ways.pop(folder) | {os.path.realpath(folder)}
+        # A link that leads back up would be walked for ever; one to a folder beside it is a folder like any.
+        inner = {name: os.path.join(folder, name) for name in sorted(folders)}  # noqa: PTH118
+        folders[:] = [name for name, path in inner.items() if os.path.realpath(path) not in way]
+        ways |= {inner[name]: way for name in folders}
         # Texts: paths of a million files would take ten seconds.
         relative = os.path.relpath(folder, root).replace(os.sep, "/")
         above = "" if relative == "." else f"{relative}/"
@@ -116,15 +128,31 @@ def files_below(root: Path) -> Iterator[str]:
 
 def _objects_below(root: StorePath) -> Iterator[str]:
     empty = True
-    for name in root.names_below():
-        empty = False
-        yield name
+    try:
+        for name in root.names_below():
+            empty = False
+            yield _checked(name, root)
+    except FileNotFoundError as error:  # of a bucket: a folder without objects is an empty listing
+        raise UsageError(
+            f"'{root}' is not a folder. Expected a folder of a bucket that is there, received no such bucket "
+            f"({error.strerror}). Check the address."
+        ) from error
     if empty:
         raise _no_folder(cast(Path, root))
 
 
+def _checked(name: str, root: StorePath) -> str:
+    """The name of an object, where it is one that a path can have."""
+    if {"", ".", ".."}.isdisjoint(name.split("/")):
+        return name
+    raise RefusedError(
+        f"An object below '{root}' has a name that no file can have. Expected no empty part, '.' or '..' between "
+        f"slashes, received '{name}'. Rename or remove it, or choose a folder without it."
+    )
+
+
 def _no_folder(root: Path) -> UsageError:
-    received = "a file" if root.exists() else "nothing of that name"
+    received = "nothing of that name" if not root.exists() else "an empty one" if root.is_dir() else "a file"
     return UsageError(f"'{root}' is not a folder. Expected a folder of files, received {received}. Check the path.")
 
 
@@ -151,11 +179,18 @@ class _Copy:
     """A whole copy of an object on this machine's disk, for as long as somebody refers to it."""
 
     def __init__(self, path: StorePath) -> None:
-        folder = tempfile.mkdtemp(prefix="hazegen-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self.path = Path(folder) / path.name
-        with path.open("rb") as source, self.path.open("wb") as target:
-            shutil.copyfileobj(source, target, 2**20)
+        with path.open("rb") as source:
+            try:
+                folder = tempfile.mkdtemp(prefix="hazegen-")
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                self.path = Path(folder) / path.name
+                with self.path.open("wb") as target:
+                    shutil.copyfileobj(source, target, 2**20)
+            except OSError as error:  # of this machine alone: what fails in the store is a StoreError
+                raise StoreError(
+                    f"'{path}' cannot be copied to this machine: {error}. Expected room for it in the folder for "
+                    "temporary files, received none. Make room, or set TMPDIR; the same command goes on."
+                ) from error
 
 
 @functools.lru_cache(maxsize=2)
@@ -164,19 +199,31 @@ def _copy(path: StorePath, mark: str) -> _Copy:  # noqa: ARG001 - a changed obje
 
 
 @contextmanager
+def _alone(path: StorePath) -> Iterator[None]:
+    with _guard:
+        lock = _fetching.setdefault(path, threading.Lock())
+    with lock:
+        yield
+
+
+@contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
     """The path itself on a disk; of an object a whole copy, for libraries that need a file. The last two are kept.
 
     Raises:
         RefusedError: There is no such object.
+        StoreError: The store fails, or the folder for temporary files does.
     """
     if not is_remote(path):
         yield path
         return
     remote = cast(Any, path)
     try:
-        with _fetching:
+        with _alone(remote):
             copy = _copy(remote, remote.mark())
+            if not copy.path.is_file():  # some machines clear their temporary folders now and then
+                _copy.cache_clear()
+                copy = _copy(remote, remote.mark())
     except FileNotFoundError:
         raise RefusedError(
             f"'{path}' is not a file. Expected an object of the store, received nothing of that name. Check the path."
@@ -200,7 +247,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 def write_new(path: Path, lines: Iterable[str]) -> bool:
     """A text file, as `write_text` writes it, where none of its name is there yet.
 
-    Of several writers at once one succeeds: by a link on a disk, by the condition 'If-None-Match: *' in a store.
+    Of several writers at once one succeeds: by a link on a disk (where there are no links, by a lock of the folder,
+    which writers of other machines may not see), by the condition 'If-None-Match: *' in a store.
     A store that does not know this condition lets the last one succeed.
 
     Returns:
@@ -213,13 +261,39 @@ def write_new(path: Path, lines: Iterable[str]) -> bool:
         _write_lines(file, lines)
         _flush(file)
         try:
-            os.link(temporary, path)
+            _link(temporary, path)
         except FileExistsError:
             return False
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     return True
+
+
+def _link(temporary: Path, final: Path) -> None:
+    """Gives a file a name that no other file has; it may lose its own.
+
+    Raises:
+        FileExistsError: Another has it.
+    """
+    try:
+        os.link(temporary, final)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename_new(temporary, final)
+
+
+def _rename_new(temporary: Path, final: Path) -> None:
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # no locks either: then two writers at once are not told apart
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if final.exists():
+            raise FileExistsError(errno.EEXIST, "File exists", str(final))
+        temporary.replace(final)
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -250,6 +324,9 @@ def _sync_folder(path: Path) -> None:
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(folder)
 
@@ -260,6 +337,9 @@ def _upload(path: StorePath, *, only_new: bool = False) -> Iterator[IO[bytes]]:
     try:
         yield cast(IO[bytes], file)
         file.close()
+    except KeyboardInterrupt:  # ends at once; the parts go by the bucket's rule for uploads that nobody completes
+        file.leave()
+        raise
     except BaseException:
         file.discard()
         raise
@@ -290,6 +370,11 @@ def _write_lines(file: IO[bytes], lines: Iterable[str]) -> None:
         file.write(line.encode("utf-8", "surrogateescape"))
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a killed writer has left."""
+    return _TEMPORARY_NAME.fullmatch(name) is not None
+
+
 def sweep(folder: Path, name: str = "") -> int:
     """Removes what killed writers left in a folder on a disk; returns how many files. Call it when no other writes.
 
@@ -298,7 +383,8 @@ def sweep(folder: Path, name: str = "") -> int:
     """
     if is_remote(folder) or not folder.is_dir():
         return 0
-    left = [path for path in folder.iterdir() if path.name.endswith(TEMPORARY) and path.name.startswith(name)]
+    named = (path for path in folder.iterdir() if path.name.startswith(name) and is_temporary(path.name))
+    left = [path for path in named if path.is_file() and not path.is_symlink()]
     for path in left:
         path.unlink(missing_ok=True)
     return len(left)

@@ -3,7 +3,9 @@
 import argparse
 import difflib
 import io
+import os
 import re
+import select
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -11,6 +13,8 @@ from typing import NoReturn
 from hazegen.errors import HazegenError
 
 Verb = Callable[[list[str]], int]
+# The exit status of a program that wrote to a pipe which nobody reads any more: 128 + SIGPIPE.
+HUNG_UP = 141
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,6 +40,18 @@ def new_parser(prog: str, description: str, examples: str) -> argparse.ArgumentP
 
 def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], argv: list[str]) -> int:
     """Dispatches to a verb; turns the errors that a user can cause into a message and an exit status."""
+    try:
+        try:
+            return _run_verb(prog, description, verbs, argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough of it, as `head` has. What is still in Python's hands goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return HUNG_UP
+
+
+def _run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], argv: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     lines = [f"  {name:<16}{summary}" for name, (summary, _) in verbs.items()]
@@ -61,9 +77,22 @@ def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], ar
     except HazegenError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            raise
         return _fail(f"{error}. Expected to read and write there. Check disk and rights; what is finished stays.", 4)
     except KeyboardInterrupt:
-        return _fail("interrupted; hazegen make goes on when it is run again, aodnet fit with --resume.", 130)
+        how = " with --resume" if chosen.command == "fit" else ""
+        return _fail(f"interrupted; the same command goes on{how}.", 130)
+
+
+def _nobody_reads() -> bool:
+    """Whether the other end of the output is closed; another connection may have broken too."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, 0)
+    except (OSError, ValueError):  # not a file of the system
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _fail(message: str, status: int) -> int:

@@ -1,5 +1,6 @@
 """hazegen verify: holds every file of a dataset against its manifest, down to the pixels."""
 
+import errno
 import hashlib
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from hazegen.manifest import MANIFEST, TABLES, Manifest, Shard
 REPAIRS = ".repair"
 # Work folders of make, repair and pull.
 LEFTOVERS = (shards.WORK, REPAIRS, ".pull")
+# What an OSError says of a file: none of its name, a folder in its place, a sector of the disk that cannot be read.
+# All others are of the machine: no rights, too many open files, no memory, a network that is gone.
+OF_THE_FILE = (errno.ENOENT, errno.EISDIR, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -144,13 +148,13 @@ def list_strangers(folder: Path, names: Iterable[str]) -> tuple[list[str], list[
     # The lock's file alone says only that a run works here, or was killed: the next one takes it away.
     own = {*names, MANIFEST, *TABLES, *card.FILES, pull.SOURCE, shards.LOCK}
     strangers = sorted(set(shards.listing(folder)) - own)
-    temporary = [name for name in strangers if is_temporary(name)]
-    return temporary, [name for name in strangers if not is_temporary(name)]
+    temporary = [name for name in strangers if is_temporary(folder / name)]
+    return temporary, [name for name in strangers if name not in temporary]
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a run that was killed has left a file or folder of this name."""
-    return name.endswith(stores.TEMPORARY) or name in LEFTOVERS
+def is_temporary(path: Path) -> bool:
+    """Whether a run that was killed has left this file or folder."""
+    return path.name in LEFTOVERS or (stores.is_temporary(path.name) and not path.is_dir())
 
 
 def missing_card(folder: Path) -> list[str]:
@@ -197,11 +201,11 @@ def of_the_file(path: Path, error: Exception) -> Exception:
     """The error, if it says something of the file.
 
     Raises:
-        StoreError, OSError: The store or the way to it failed; that says nothing of the dataset.
+        StoreError, OSError: The machine, the store or the way to it failed; that says nothing of the dataset.
     """
-    if isinstance(error, StoreError):
-        raise error
-    if stores.is_remote(path) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+    of_the_file = (errno.ENOENT,) if stores.is_remote(path) else OF_THE_FILE
+    missing = isinstance(error, FileNotFoundError)  # a store's has no number
+    if isinstance(error, StoreError) or (isinstance(error, OSError) and not missing and error.errno not in of_the_file):
         raise error
     return error
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,3 +121,12 @@ def fail_to_store(task: Mortal, report: Report) -> str:
 
 def sleep(task: float, report: Report) -> None:
     time.sleep(task)
+
+
+def leave_a_file(task: int, report: Report) -> str:
+    """Makes a temporary file; where the task is below 0, its process dies then."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        file.write(b"a whole copy of an input")
+    if task < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return file.name

@@ -95,7 +95,9 @@ def test_card_says_all_that_the_manifest_knows(dataset):
     for name, value in known.recipe.items():
         assert f"| {name} | {'none' if value is None else value} |" in section(dataset, "Recipe")
     assert "| train | 6 | 18 |\n| validation | 3 | 9 |\n| test | 3 | 9 |" in section(dataset, "Splits")
-    assert "all 3 hazy images of a scene are in one split" in section(dataset, "Splits")
+    assert "all hazy images of a scene are in one split" in section(dataset, "Splits")
+    assert "| pairs of a scene | 3 |" in section(dataset, "Content")
+    assert "put together by" not in text
     assert "I = J t + A (1 - t) with t = exp(-beta d), on sRGB-coded values" in text
     content = section(dataset, "Content")
     assert "12 found = 12 used + 0 rejected" in content

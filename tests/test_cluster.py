@@ -19,7 +19,7 @@ import pytest
 import yaml
 from conftest import write_photos
 
-from hazegen import cluster, errors
+from hazegen import cluster, errors, pool
 from hazegen.errors import RefusedError, StoreError, UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -168,7 +168,8 @@ def test_interrupt_while_a_long_task_runs(address, tmp_path):
 
 
 def test_worker_of_other_versions_is_refused(address, monkeypatch):
-    monkeypatch.setattr(cluster.fingerprints, "version", lambda name: f"0.0-{name}")
+    ours = {name: f"0.0-{name}" for name in cluster.fingerprints.versions()}
+    monkeypatch.setattr(cluster.fingerprints, "_versions", lambda: ours)
     expected = (
         r"Worker 'tcp://127.0.0.1:\d+' has other versions. Expected hazegen 0.0-hazegen, .*numpy 0.0-numpy.*, received "
         "hazegen 0.1.0, .* Start all workers from one environment or image"
@@ -183,6 +184,37 @@ def test_worker_without_the_package_is_refused(address, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "fingerprints", importlib.import_module("only_here"))
     with pytest.raises(RefusedError, match=r"cannot run hazegen: .*No module named 'only_here'.* Start all workers"):
         list(cluster.run(pool_tasks.square, [1], address, nothing))
+
+
+def test_worker_that_left_while_it_was_asked_is_passed_over(address, monkeypatch):
+    left = {"tcp://127.0.0.1:1": importlib.import_module("distributed.comm").CommClosedError("in <TCP>")}
+    ask = cluster._versions
+    monkeypatch.setattr(cluster, "_versions", lambda client: ask(client) | left)
+    assert list(cluster.run(pool_tasks.square, [3], address, nothing)) == [9]
+
+
+def test_worker_that_hangs_is_told_in_bounded_time(own, monkeypatch):
+    monkeypatch.setattr(cluster, "VERSIONS_S", 0.5)
+    os.killpg(own.nodes[0].pid, signal.SIGSTOP)
+    with pytest.raises(StoreError, match=r"A worker of the cluster does not answer. .* workers that hang"):
+        list(cluster.run(pool_tasks.square, [1], own.address, nothing))
+
+
+def test_address_without_a_scheme_is_greeted_where_dask_speaks_tcp_by_itself(monkeypatch):
+    """A scheduler with TLS waits for the client's word."""
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.2)
+    dask = importlib.import_module("dask")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        for scheme in ("tcp", "tls"):
+            with dask.config.set({"distributed.comm.default-scheme": scheme}):
+                if scheme == "tls":
+                    cluster._check_greeting(address)
+                    continue
+                with pytest.raises(TimeoutError):
+                    cluster._check_greeting(address)
+        with dask.config.set({"distributed.comm.default-scheme": "tls"}), pytest.raises(TimeoutError):
+            cluster._check_greeting(f"tcp://{address}")
 
 
 def test_scheduler_that_is_not_there_is_told_in_seconds(monkeypatch):
@@ -246,11 +278,11 @@ def test_cluster_without_workers_is_given_up_in_the_end(monkeypatch, tmp_path):
 @pytest.fixture
 def runs(make_photos, tmp_path):
     """Commands that make one dataset of a dozen shards and more, one of whose photos is damaged."""
-    photos = make_photos(scenes=20, height=480, width=640)
+    photos = make_photos(scenes=20, height=240, width=320)
     damaged = photos.images / f"{photos.keys[3]}.png"
     damaged.write_bytes(damaged.read_bytes()[:1000])
     sources = ["--images", photos.images, "--depth", photos.depth, "--camera", photos.camera]
-    options = ["--recipe", "aod-released", "--variants", 8, "--shard-mb", 2, "--max-rejected", 0.1]
+    options = ["--recipe", "aod-released", "--variants", 8, "--shard-mb", 0.5, "--max-rejected", 0.1]
     return benchmark.Runs(tmp_path, [*sources, *options, "--progress", "json"])
 
 
@@ -262,7 +294,7 @@ def test_dataset_is_the_same_by_a_pool_by_a_cluster_that_loses_a_node_and_by_tas
     lines = [json.loads(line) for line in dask.said.splitlines() if line.startswith("{")]
     progress = [line for line in lines if line["event"] == "progress"]
     assert len({line["pairs"] for line in progress}) > 1
-    assert (progress[-1]["pairs"], progress[-1]["rejected"]) == (160, 1)
+    assert (progress[-1]["pairs"], progress[-1]["rejected"]) == (152, 1)
     assert [(line["used"], line["rejected"]) for line in lines if line["event"] == "done"] == [(19, 1)]
 
 
@@ -312,6 +344,11 @@ def shell(source, tmp_path):
     return run
 
 
+def test_page_has_the_environment_of_our_own_processes():
+    told = dict(re.findall(r"([A-Z_]+)=(\d+)", "".join(re.findall(r"^\$ export [^\n]*_=?.*$", PAGE, re.MULTILINE))))
+    assert told == pool.ONE_THREAD | pool.KEPT_MEMORY
+
+
 def test_page_has_all_its_parts():
     assert len(COMMANDS) == 3
     assert set(FILES) == {"haze.sh", "plan.sbatch", "array.sbatch", "finish.sbatch", "array.yaml", "batch.json"}
@@ -321,24 +358,19 @@ def test_commands_of_task_indices_work_as_printed(shell, expected):
     assert shell(COMMANDS[0]) == expected
 
 
-def test_scripts_for_slurm_work_with_its_variables(shell, expected):
-    shell("sh plan.sbatch")
-    shell("sh array.sbatch", SLURM_ARRAY_TASK_ID="2", SLURM_CPUS_PER_TASK="1", SLURM_ARRAY_TASK_COUNT="1")
-    for index in ("0", "1"):
-        shell("sh array.sbatch", SLURM_ARRAY_TASK_ID=index, SLURM_CPUS_PER_TASK="1")
-    assert shell("sh finish.sbatch") == expected
-
-
-def test_commands_for_kubernetes_and_clouds_work_with_their_variables(shell, expected):
+def test_scripts_for_slurm_kubernetes_and_clouds_work_with_their_variables(shell, expected):
+    """One dataset, of which each of them builds a part; where two have one index, the second finds it done."""
     pod = yaml.safe_load(FILES["array.yaml"])["spec"]["template"]["spec"]["containers"][0]
     task = json.loads(FILES["batch.json"])["taskGroups"][0]["taskSpec"]["runnables"][0]["container"]
     (aws,) = re.findall(r"'(exec sh haze.sh --task-index [^']*)'", PAGE)
     assert pod["command"][:2] == [task["entrypoint"], task["commands"][0]] == ["sh", "-c"]
-    shell("sh haze.sh --plan-only")
+    shell("sh plan.sbatch")
+    shell("sh array.sbatch", SLURM_ARRAY_TASK_ID="2", SLURM_CPUS_PER_TASK="1", SLURM_ARRAY_TASK_COUNT="1")
     shell(pod["command"][2], JOB_COMPLETION_INDEX="0")
     shell(task["commands"][1], BATCH_TASK_INDEX="1")
     shell(aws, AWS_BATCH_JOB_ARRAY_INDEX="2")
-    assert shell("sh haze.sh --finish --num-tasks 100") == expected
+    assert "sh haze.sh --finish --num-tasks 100" in FILES["finish.sbatch"]
+    assert shell("sh finish.sbatch") == expected
 
 
 def test_commands_of_dask_work_as_printed(shell, expected):

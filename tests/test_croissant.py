@@ -38,6 +38,11 @@ def test_validator_finds_no_error_and_misses_the_date_alone(licensed):
     assert (found.license, found.cite_as) == (["https://spdx.org/licenses/CC-BY-4.0.html"], "Doe (2020)")
     assert found.data_limitations == croissant.limits(manifest.load(licensed))
     assert "from https://example.org: 12 found" in found.data_collection
+    content = json.loads((licensed / croissant.CROISSANT).read_text())
+    filling = "were filled along the edges of the photo."
+    assert content["rai:dataImputationProtocol"] == f"Pixels without a measured depth {filling}"
+    assert any(sentence.endswith(filling) for sentence in found.data_limitations)
+    assert " 3 times a scene;" in content["rai:dataPreprocessingProtocol"][0]
 
 
 @pytest.mark.parametrize("maps", [False, True])

@@ -111,6 +111,37 @@ def test_hundred_thousand_scenes_take_no_table_of_all_pairs():
     assert peak < 200e6
 
 
+def alike(count, seed):
+    """Hashes that differ in 8 bits from one, and so in at most 16 from each other."""
+    rng, one = np.random.default_rng(seed), int(np.random.default_rng(0).integers(0, 2**63))
+    return [flipped(one, rng.choice(64, 8, replace=False).tolist()) for _ in range(count)]
+
+
+def test_nearest_of_many_that_look_alike_is_found_in_little_memory(monkeypatch):
+    monkeypatch.setattr(duplicates, "CHUNK", 1000)
+    ours, theirs = alike(300, 1), alike(2000, 2)
+    scenes = {f"t{i:04}": ("train", n) for i, n in enumerate(theirs)}
+    scenes |= {f"v{i:04}": ("validation", n) for i, n in enumerate(ours)}
+    expected = []
+    for number, bits in enumerate(ours):
+        nearest, name = min(((bits ^ other).bit_count(), f"t{i:04}") for i, other in enumerate(theirs))
+        if nearest <= LIMIT:
+            expected.append((f"v{number:04}", name, nearest))
+    assert len(expected) > 200
+    assert across_splits(scenes) == sorted(expected, key=lambda pair: (pair[2], pair[0], pair[1]))
+
+
+def test_memory_does_not_grow_with_the_number_of_scenes_that_look_alike():
+    """20,000 hashes have 10 million pairs with a band in common."""
+    scenes = {f"{i}": (("train", "test")[i % 2], n) for i, n in enumerate(alike(20_000, 3))}
+    tracemalloc.start()
+    found = across_splits(scenes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) > 9000
+    assert peak < 200e6
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="HAZEGEN_TEST_DATA does not name a folder with the published data sets")
 def test_real_frames_are_told_apart_and_frames_of_one_camera_path_are_found():
     def read(path):

@@ -1,7 +1,11 @@
 """The local worker pool: every task once, progress counted, errors passed on."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -62,6 +66,38 @@ def test_error_stops_the_tasks_under_way_and_begins_no_more():
     with pytest.raises(RefusedError, match="enough"):
         list(engine.run(work, range(1000), 2, lambda number: None))
     assert len(begun) <= 4  # two at work, and two that were next
+
+
+def test_error_does_not_wait_for_a_task_that_is_stuck():
+    stuck = threading.Event()
+
+    def work(task: int, report: engine.Report) -> None:
+        if task == 0:
+            raise RefusedError("enough")
+        stuck.wait(20)
+
+    began = time.monotonic()
+    with pytest.raises(RefusedError, match="enough"):
+        list(engine.run(work, range(2), 2, lambda number: None))
+    assert time.monotonic() - began < 5
+    stuck.set()
+
+
+def test_ctrl_c_ends_the_process_within_two_seconds_whatever_a_task_waits_for():
+    code = (
+        "import time; from hazegen import engine\n"
+        "def work(task, report): print('at work', flush=True); time.sleep(60)\n"
+        "list(engine.run(work, range(2), 2, print))\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+    assert time.monotonic() - began < 2.0
+    assert told.count(b"KeyboardInterrupt") == 1
 
 
 def test_interrupt_stops_the_tasks_under_way():

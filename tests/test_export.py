@@ -8,15 +8,19 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
 import types
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hazegen import export_files, images, manifest, records
+from hazegen.derive_merge import MergeOptions, merge
+from hazegen.derive_sample import SampleOptions, sample
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.export import ExportOptions, export
 from hazegen.make import make
@@ -355,11 +359,121 @@ def test_finished_parts_are_not_written_again(dataset, tmp_path, monkeypatch):
     assert picture.stat().st_mtime_ns == before
 
 
-def test_run_killed_before_its_plan_was_written_is_no_obstacle(dataset, tmp_path):
-    (tmp_path / "out" / ".export").mkdir(parents=True)
-    (tmp_path / "out" / ".export" / "plan.json.tmp").write_text('{"form')
-    export(dataset, tmp_path / "out", ITS)
+def test_run_killed_while_it_wrote_its_plan_is_no_obstacle(dataset, tmp_path):
+    """The process ends itself where the plan would get its name: nothing can tidy up after it."""
+    out = tmp_path / "out"
+    code = (
+        "import os, sys; from pathlib import Path; from hazegen import export, stores\n"
+        "stores.publish = lambda *_: os._exit(9)\n"
+        "export.export(Path(sys.argv[1]), Path(sys.argv[2]), export.ExportOptions('folder-its', workers=1))\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(dataset), str(out)], check=False)
+    assert killed.returncode == 9
+    (left,) = (out / ".export").iterdir()
+    assert re.fullmatch(r"plan\.json\..+\.tmp", left.name)
+    assert (out / ".lock").is_file()
+    export(dataset, out, ITS)
+    export(dataset, tmp_path / "whole", ITS)
+    assert files(out) == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x80"])
+def test_results_without_a_plan_that_can_be_read_are_not_used(dataset, tmp_path, content):
+    work = tmp_path / "out" / ".export"
+    work.mkdir(parents=True)
+    (work / "plan.json").write_bytes(content.encode("latin-1"))
+    (work / "train-000000.json").write_text('{"pairs": 0, "files": {}}')
+    (work / "train-000000.csv").write_text("")
+    done = export(dataset, tmp_path / "out", ITS)
+    assert done.reused == 0
     assert len(table(tmp_path / "out")) == 36
+
+
+@pytest.mark.parametrize("options", [ITS, TAR], ids=lambda options: options.format)
+def test_second_export_in_the_folder_is_refused_while_the_first_works(dataset, tmp_path, monkeypatch, options):
+    refused = []
+    write = export_files.write_part
+
+    def meanwhile(part, report):
+        with pytest.raises(RefusedError, match=r"Another run works in"):
+            export(dataset, tmp_path / "out", options)
+        refused.append(part.name)
+        write(part, report)
+
+    monkeypatch.setattr("hazegen.export.write_part", meanwhile)
+    export(dataset, tmp_path / "out", options)
+    assert len(refused) >= 3
+    monkeypatch.undo()
+    export(dataset, tmp_path / "whole", options)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_tar_file_has_its_name_only_when_it_is_whole(dataset, tmp_path, monkeypatch):
+    row, seen = export_files._row, []
+
+    def look(*given):
+        seen.append({path.name for path in (tmp_path / "out").glob("*.tar")})
+        return row(*given)
+
+    monkeypatch.setattr(export_files, "_row", look)
+    export(dataset, tmp_path / "out", dataclasses.replace(TAR, split="train", tar_mb=SMALL))
+    tars = sorted(path.name for path in (tmp_path / "out").glob("*.tar"))
+    assert seen[0] == set()
+    assert all(tars[-1] not in there for there in seen)
+
+
+# --- scenes of different numbers of pairs ---
+
+
+@pytest.fixture
+def uneven(dataset, photos, make_options, load_recipe, tmp_path):
+    """Scenes of 1 to 3 pairs: a part of one dataset together with another of 2 variants."""
+    make(make_options(photos, tmp_path / "two", limit=3, variants=2, splits="train=1"), load_recipe("aod-released"))
+    merge([dataset, tmp_path / "two"], tmp_path / "both", MergeOptions(prefix="a,b", shard_mb=0.05, workers=1))
+    sample(tmp_path / "both", tmp_path / "uneven", SampleOptions(pairs=25, shard_mb=0.05, workers=1))
+    counts = Counter(values["scene"] for values in stored(tmp_path / "uneven").values())
+    assert set(counts.values()) == {1, 2, 3}
+    return tmp_path / "uneven"
+
+
+@pytest.mark.parametrize("options", [ITS, OTS, dataclasses.replace(TAR, tar_mb=SMALL)], ids=lambda o: o.format)
+def test_scenes_may_lack_variants(uneven, tmp_path, options):
+    done = export(uneven, tmp_path / "out", options)
+    pairs, rows = stored(uneven), table(tmp_path / "out")
+    assert set(rows) == set(pairs)
+    assert {split: counts["pairs"] for split, counts in done.splits.items()} == {
+        split: manifest.load(uneven).records_of(split) for split in done.splits
+    }
+    scenes = {(row["scene"], int(row["id"])) for row in rows.values()}
+    assert sorted(number for _, number in scenes) == list(range(1, 1 + len({v["scene"] for v in pairs.values()})))
+    for key, row in rows.items() if options.format != "webdataset" else ():
+        for name in ("clean", "hazy"):
+            assert (tmp_path / "out" / row[name]).read_bytes() == pairs[key][name]
+    one = export(uneven, tmp_path / "one", dataclasses.replace(options, split="test"))
+    assert one.splits == {"test": done.splits["test"]}
+    for key, row in table(tmp_path / "one").items():
+        assert row["id"] == rows[key]["id"]
+
+
+def test_scenes_are_counted_once(uneven, tmp_path, monkeypatch):
+    export(uneven, tmp_path / "whole", ITS)
+    with monkeypatch.context() as patch:
+        patch.setattr("hazegen.export.write_part", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
+        with pytest.raises(OSError, match="No space"):
+            export(uneven, tmp_path / "out", ITS)
+    monkeypatch.setattr("hazegen.heads.read_heads", lambda *_: pytest.fail("counted again"))
+    export(uneven, tmp_path / "out", ITS)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert export(uneven, tmp_path / "out", ITS).finished_before
+
+
+def test_output_inside_of_the_dataset_is_refused(dataset_copy, tmp_path):
+    before = files(dataset_copy)
+    (tmp_path / "link").symlink_to(dataset_copy)
+    for out in (dataset_copy, dataset_copy / "exp", tmp_path / "link" / "exp"):
+        with pytest.raises(UsageError, match=r"--out lies in the dataset that is read"):
+            export(dataset_copy, out, ITS)
+    assert files(dataset_copy) == before
 
 
 def test_finished_export_is_told_and_left_alone(dataset, tmp_path):
@@ -419,7 +533,7 @@ def test_folder_of_another_dataset_is_refused(dataset, png_dataset, tmp_path):
         export(png_dataset, tmp_path / "out", ITS)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "train/gt/1.jpg", ".export/other.json"])
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "train/gt/1.jpg"])
 def test_foreign_folder_is_refused_and_left_as_it_is(dataset, tmp_path, name):
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
@@ -498,7 +612,7 @@ def repeat_variant(values, others):
         (lambda values, _: values.update(haze="{"), "Record 0 of shard '.*' cannot be read"),
         (
             lambda values, _: values.update(scene="another"),
-            r"Expected (\d+) records, 3 of each scene, received \1 of \d+ scenes",
+            r"Expected 3 records of 1 scenes, received 3 of 2 scenes",
         ),
         (repeat_variant, "Expected each variant of a scene once, received one of them twice"),
     ],
@@ -523,6 +637,8 @@ def test_picture_that_cannot_be_decoded_is_named(dataset_copy, tmp_path):
         {"variants": "3"},
         {"splits": {split: {"records": pairs, "scenes": pairs} for split, pairs in PAIRS.items()}},
         {"splits": {split: {"records": 0, "scenes": 0} for split in PAIRS}},
+        {"splits": {split: {"records": pairs, "scenes": pairs // 3 - 1} for split, pairs in PAIRS.items()}},
+        {"splits": {split: {"records": pairs} for split, pairs in PAIRS.items()}},
     ],
 )
 def test_manifest_that_contradicts_itself_is_refused(dataset_copy, tmp_path, change):

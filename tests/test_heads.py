@@ -87,6 +87,20 @@ def test_pictures_are_passed_over(tmp_path, monkeypatch):
     assert sum(taken) < 1e6 < path.stat().st_size / 40
 
 
+def test_shard_that_is_read_whole_is_held_against_its_digest(tmp_path):
+    path = write(tmp_path / "s", *(pair(number, clean=bytes(3 << 20)) for number in range(3)))
+    digest = manifest.sha256(path)
+    assert list(heads.read_heads(path, digest)) == list(heads.read_heads(path))
+    content = bytearray(path.read_bytes())
+    for at in (len(content) // 2, len(content) - 1):  # in a picture, and in the last checksum
+        content[at] ^= 1
+        path.write_bytes(content)
+        assert len(list(heads.read_heads(path))) == 3
+        with pytest.raises(VerifyError, match=rf"'s' is not what the manifest says. Expected SHA-256 {digest[:12]}"):
+            list(heads.read_heads(path, digest))
+        content[at] ^= 1
+
+
 @pytest.mark.parametrize("cut", [1, 4, 11, 12, 13, 60, 2000])
 def test_shard_that_is_cut_is_named_with_the_record(tmp_path, cut):
     path = write(tmp_path / "s", pair(), pair(1))

@@ -3,13 +3,17 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from hazegen import info, manifest, records
+from hazegen import cli, heads, info, manifest, records
 from hazegen.derive_sample import SampleOptions, sample
 from hazegen.errors import RefusedError, VerifyError
+from hazegen.make import make
+from hazegen.store_path import StorePath
 
 
 def told(found):
@@ -101,6 +105,61 @@ def test_of_a_large_dataset_some_shards_are_read(dataset):
 def test_no_picture_is_read(dataset, monkeypatch):
     monkeypatch.setattr(records, "read_shard", lambda *_: pytest.fail("a shard was read whole"))
     assert info.look(dataset).read[0] == 36
+
+
+class Stored(StorePath):
+    """A folder of the disk as a store: counts what is read of it."""
+
+    taken: ClassVar[dict[str, list[int]]] = {}
+
+    @property
+    def here(self):
+        return Path("/") / self.path
+
+    def __truediv__(self, name):
+        return Stored("s3", self._inner / str(name))
+
+    def is_file(self):
+        return self.here.is_file()
+
+    def stat(self):
+        return self.here.stat()
+
+    def read_bytes(self):
+        return self.here.read_bytes()
+
+    def open(self, mode="r", *given, **more):
+        self.taken.setdefault(self.name, []).append(self.here.stat().st_size)
+        return self.here.open(mode, *given, **more)
+
+    def read_part(self, start, stop):
+        self.taken.setdefault(self.name, []).append(stop - start)
+        return self.here.read_bytes()[start:stop]
+
+
+def test_of_a_dataset_in_a_store_the_numbers_alone_are_fetched(make_photos, make_options, load_recipe, tmp_path):
+    photos = make_photos(scenes=6, height=200, width=300)
+    options = make_options(photos, tmp_path / "out", codec="png", variants=3, splits="train=1")
+    make(options, load_recipe("aod-released"))
+    Stored.taken.clear()
+    found = info.look(Stored("s3", PurePosixPath(str(tmp_path / "out").lstrip("/"))))
+    assert dataclasses.replace(found, known=None) == dataclasses.replace(info.look(tmp_path / "out"), known=None)
+    fetched = {name: read for name, read in Stored.taken.items() if name.endswith(".tfrecord")}
+    sizes = {shard.name: (shard.bytes, shard.records) for shard in found.known.shards}
+    assert set(fetched) == set(sizes)
+    for name, (size, count) in sizes.items():
+        assert len(fetched[name]) <= 3 * count + 1
+        assert sum(fetched[name]) <= 3 * heads.RANGE_BYTES * (count + 1) < size / 4
+
+
+def test_missing_table_of_inputs_is_told(dataset_copy, capsys):
+    (dataset_copy / "inputs.csv").unlink()
+    with pytest.raises(
+        VerifyError, match=r"inputs.csv' cannot be read. Expected the table of inputs .* received no file"
+    ):
+        info.look(dataset_copy)
+    assert cli.main(["info", str(dataset_copy)]) == 5
+    assert "inputs.csv" in capsys.readouterr().err
 
 
 def test_derived_dataset_names_its_sources(dataset, tmp_path):

@@ -85,13 +85,20 @@ def test_task_is_refused_while_one_run_holds_all(tmp_path):
 @pytest.mark.parametrize("shared", [False, True])
 def test_what_killed_writers_left_is_removed_only_when_alone(tmp_path, shared):
     (tmp_path / ".work").mkdir()
-    left = [tmp_path / f"train.tfrecord.1-0{stores.TEMPORARY}", tmp_path / ".work" / f"a.json.1-1{stores.TEMPORARY}"]
-    kept = tmp_path / "train.tfrecord"
-    for path in (*left, kept):
+    left = [tmp_path / "train.tfrecord.1-0a1b2c3d-0.tmp", tmp_path / ".work" / "a.json.1-0a1b2c3d-1.tmp"]
+    kept = [tmp_path / name for name in ("train.tfrecord", "notes.tmp", "notes.1-2.tmp")]
+    for path in (*left, *kept):
         path.write_bytes(b"x")
     with locks.lock(tmp_path, shared=shared):
         assert [path.exists() for path in left] == [shared, shared]
-    assert kept.exists()
+    assert all(path.exists() for path in kept)
+
+
+def test_folder_of_the_name_of_a_temporary_file_is_left_alone(tmp_path):
+    folder = tmp_path / "x.1-0a1b2c3d-0.tmp"
+    folder.mkdir()
+    with locks.lock(tmp_path):
+        assert folder.is_dir()
 
 
 def test_lock_file_that_was_removed_meanwhile_does_not_count(tmp_path, monkeypatch):

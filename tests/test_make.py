@@ -440,7 +440,8 @@ def test_shards_built_in_any_order_and_by_other_workers_are_gone_on_with(
     plan = planning.plan(options, recipe)
     options.out.mkdir()
     shards.write_plan(options.out, planning.header_of(plan.settings, plan.found), plan.shards)
-    build.build_shard(build.ShardTask(plan.shards[-1], options.out, plan.settings), lambda number: None)
+    task = build.ShardTask(plan.shards[-1], options.out, plan.settings, shards.plan_digest(options.out))
+    build.build_shard(task, lambda number: None)
     made = make.make(options, recipe)
     assert made.reused == 1
     assert contents(tmp_path / "out") == reference

@@ -182,6 +182,21 @@ def test_restart_of_a_folder_that_is_no_dataset_is_refused(photos, make_options,
     assert (tmp_path / "out" / "train-00000-of-00001.tfrecord").read_bytes() == b"precious"
 
 
+def test_restart_removes_nothing_outside_of_the_dataset(photos, make_options, tmp_path):
+    options = make_options(photos, tmp_path / "out", **SMALL)
+    make.make(options, RECIPE)
+    precious = tmp_path / "train-precious"
+    precious.write_bytes(b"mine")
+    plan = options.out / manifest.PLAN
+    name = min(path.name for path in options.out.glob("train-*"))
+    plan.write_text(plan.read_text().replace(f'"{name}"', '"../train-precious"'))
+    before = contents(options.out)
+    with pytest.raises(RefusedError, match=r"a shard of the name '../train-precious', which is none"):
+        make.make(dataclasses.replace(options, restart=True), RECIPE)
+    assert precious.read_bytes() == b"mine"
+    assert contents(options.out) == before
+
+
 def test_restart_with_options_that_cannot_be_removes_nothing(photos, make_options, tmp_path):
     options = make_options(photos, tmp_path / "out", **SMALL)
     make.make(options, RECIPE)
@@ -588,7 +603,7 @@ def test_temporary_files_of_killed_runs_are_gone_in_the_end(photos, make_options
     options = make_options(photos, tmp_path / "out", **SMALL)
     there = stopped(options, monkeypatch)
     for folder in (options.out, options.out / shards.WORK):
-        (folder / f"{there[0]}.4711-0{stores.TEMPORARY}").write_bytes(b"half")
+        (folder / f"{there[0]}.4711-0a1b2c3d-0.tmp").write_bytes(b"half")
     (options.out / shards.WORK / "again").mkdir()
     make.make(options, RECIPE)
     assert contents(options.out) == reference
@@ -796,7 +811,7 @@ def test_interrupted_processes_end_at_once_and_what_is_finished_stays(photos, ma
     assert time.monotonic() - began < 2.0
     if process.returncode != 0:  # it may have been done a moment before
         assert process.returncode == 130, error
-        assert "hazegen make goes on when it is run again" in error
+        assert "interrupted; the same command goes on." in error
         assert not (out / shards.LOCK).exists()
     options = make_options(photos, out, variants=21, shard_mb=0.5, quality=100)
     make.make(options, RECIPE)
@@ -811,3 +826,56 @@ def test_card_is_that_of_the_retried_dataset(spoiled, make_options, tmp_path):
     mend()
     make.make(dataclasses.replace(options, retry_rejected=True), RECIPE)
     assert "9 found = 8 used + 1 rejected" in (options.out / card.README).read_text()
+
+
+# --- workers elsewhere ---
+
+
+@pytest.mark.parametrize("gone", ["images", "depth"])
+def test_machine_that_does_not_see_the_inputs_rejects_no_scene(mine, make_options, tmp_path, monkeypatch, gone):
+    options = make_options(mine, tmp_path / "out", **SMALL)
+    built = stopped(options, monkeypatch)
+    getattr(mine, gone).rename(tmp_path / "elsewhere")
+    settings = planning.settings_for(options, RECIPE)
+    plan = next(plan for plan in shards.read_plan(options.out)[1] if plan.name not in built)
+    with pytest.raises(StoreError, match=rf"is not seen from here.*Expected '{getattr(mine, gone)}'"):
+        build.build_shard(build.ShardTask(plan, options.out, settings), lambda _: None)
+    assert not (options.out / plan.name).exists()
+
+
+def test_paths_for_a_scheduler_are_absolute(photos, make_options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def look(run, tasks, count, options, progress):
+        seen.extend(tasks)
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(running, "run", look)
+    relative = {name: Path(os.path.relpath(getattr(photos, name))) for name in ("images", "depth", "camera")}
+    options = dataclasses.replace(make_options(photos, Path("out")), **relative, workers=None, scheduler="tcp://x:1")
+    with pytest.raises(KeyboardInterrupt):
+        make.make(options, RECIPE)
+    reading = seen[0].settings.reading
+    assert all(path.is_absolute() for path in (seen[0].out, reading.images, reading.depth, reading.camera))
+
+
+# --- records of one shard ---
+
+
+@pytest.mark.parametrize("size", [0, 3000])
+def test_shard_that_does_not_fit_in_memory_has_the_same_bytes(
+    photos, make_options, tmp_path, monkeypatch, reference, size
+):
+    monkeypatch.setattr(build, "IN_MEMORY", size)
+    make.make(make_options(photos, tmp_path / "out", **SMALL), RECIPE)
+    assert contents(tmp_path / "out") == reference
+
+
+def test_rejected_scene_has_the_split_of_its_shard(spoiled, make_options, tmp_path):
+    make.make(make_options(spoiled[0], tmp_path / "out", **SMALL), RECIPE)
+    planned = {ref.key: plan.split for plan in shards.read_plan(tmp_path / "out")[1] for ref in plan.scenes}
+    rows = list(collect.read_table(tmp_path / "out"))
+    assert {row["fate"] for row in rows if row["key"] in planned} == {"used", "rejected"}
+    assert {row["key"]: row["split"] for row in rows if row["split"]} == planned

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -239,6 +240,16 @@ def test_ctrl_c_in_a_terminal_ends_all_within_two_seconds(script):
     assert time.monotonic() - began < 2.0
     assert error.count(b"KeyboardInterrupt") == 1  # the parent's: the others say nothing
     assert not any(is_alive(pid) for pid in pids)
+
+
+def test_what_processes_leave_in_their_temporary_folder_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = list(pool.run(pool_tasks.leave_a_file, range(3), 2, nothing))
+    assert all(Path(name).parent.parent == tmp_path for name in names)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RefusedError, match="3 processes died"):
+        list(pool.run(pool_tasks.leave_a_file, [-1], 2, nothing))
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_beside_the_user_do_not_stand_in_for_modules(tmp_path, monkeypatch):

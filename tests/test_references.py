@@ -16,7 +16,7 @@ from wandb_fixtures import served
 from wandb_server import ENTITY, Server
 
 import hazegen.cli
-from hazegen import manifest, references
+from hazegen import manifest, references, store_path
 from hazegen.errors import StoreError, UsageError, VerifyError
 from hazegen.publish import PublishOptions, build_artifact
 from hazegen.pull import pull
@@ -198,7 +198,9 @@ def test_size_content_and_name_in_a_bucket_are_checked(near: Path, bucket: str, 
     with pytest.raises(VerifyError, match=rf"received \[\('{shard.name}', {shard.bytes - 1}\)\]. Copy the dataset"):
         build(near, url)
     s3.put_object(Bucket=bucket, Key=key, Body=content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(VerifyError, match=r"received the MD5 [0-9a-f]{32}\. Copy the dataset there again"):
+    with pytest.raises(
+        VerifyError, match=r"received the MD5 [0-9a-f]{32} and another SHA-256\. Copy the dataset there again"
+    ):
         build(near, url)
     s3.delete_object(Bucket=bucket, Key=key)
     with pytest.raises(VerifyError, match=r"is not that of the manifest. .*received \[\]. Copy the dataset"):
@@ -211,6 +213,29 @@ def test_size_content_and_name_in_a_bucket_are_checked(near: Path, bucket: str, 
     s3.put_object(Bucket=bucket, Key=key, Body=b"")
     with pytest.raises(VerifyError, match="is not that of the manifest"):
         build(near, url)
+
+
+@needs_s3
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_object_whose_etag_only_looks_like_an_md5_is_read(
+    near: Path, bucket: str, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As S3 gives it where it encrypts with a key of KMS or the user's own; moto's is an MD5 in any case."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'hazegen[s3]'")
+    refer = references._refer
+
+    def encrypted(*given: Any) -> list[Any]:
+        return [SimpleNamespace(path=e.path, size=e.size, digest="0" * 32) for e in refer(*given)]
+
+    monkeypatch.setattr(references, "_refer", encrypted)
+    store_path.forget_clients()
+    shard, url = manifest.load(near).shards[0], f"s3://{bucket}/sets/pairs"
+    build(near, url)
+    content = (near / shard.name).read_bytes()
+    s3.put_object(Bucket=bucket, Key=f"sets/pairs/{shard.name}", Body=content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(VerifyError, match=r"received the MD5 0{32} and another SHA-256"):
+        build(near, url)
+    store_path.forget_clients()
 
 
 @needs_s3

@@ -80,11 +80,11 @@ def test_fault_that_is_not_there_counts_as_not_found(inputs, tmp_path):
 
 
 def test_other_dataset_and_what_a_run_leaves_behind_are_seen(site, tmp_path):
-    (tmp_path / "train-00000-of-00003.tfrecord.1-2.tmp").touch()
+    (tmp_path / "train-00000-of-00003.tfrecord.1-0a1b2c3d-2.tmp").touch()
     shard = next(name for name in site.whole if name.endswith(".tfrecord"))
     (tmp_path / shard).touch()
     assert runs.problems_of_full(site, tmp_path, 4, "needs 10 bytes") == [
         f"left behind: {shard}",
-        "left behind: train-00000-of-00003.tfrecord.1-2.tmp",
+        "left behind: train-00000-of-00003.tfrecord.1-0a1b2c3d-2.tmp",
     ]
     assert len(runs.problems_of_full(site, tmp_path / "none", 1, "")) == 2

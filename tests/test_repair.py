@@ -13,6 +13,7 @@ import pytest
 from s3_fixtures import Bucket, moto_server
 
 from hazegen import (
+    build,
     card,
     cli,
     fingerprints,
@@ -20,6 +21,7 @@ from hazegen import (
     locks,
     manifest,
     rebuild,
+    reconstruct,
     records,
     repair,
     shards,
@@ -140,7 +142,7 @@ def test_table_of_inputs_comes_back_where_its_lost_rows_are_in_the_plan(copy, wh
 def test_several_damages_are_mended_at_once(copy, whole, given):
     for name in (FIRST, SECOND):
         flip(copy / name)
-    (copy / "test-00000-of-00001.tfrecord.12-3.tmp").touch()
+    (copy / "test-00000-of-00001.tfrecord.12-0a1b2c3d-3.tmp").touch()
     (copy / shards.WORK).mkdir()
     (copy / shards.WORK / "x.json").touch()
     (copy / PLAN).unlink()
@@ -149,7 +151,7 @@ def test_several_damages_are_mended_at_once(copy, whole, given):
     steps = repair.repair(copy, given)
     assert all(step.done for step in steps)
     assert {step.name for step in steps} == {
-        FIRST, SECOND, "test-00000-of-00001.tfrecord.12-3.tmp", shards.WORK, PLAN, *card.FILES,
+        FIRST, SECOND, "test-00000-of-00001.tfrecord.12-0a1b2c3d-3.tmp", shards.WORK, PLAN, *card.FILES,
     }  # fmt: skip
     assert digests(copy) == digests(whole)
     assert not (copy / shards.WORK).exists()
@@ -433,7 +435,7 @@ def test_dataset_in_a_store_is_mended_there(whole, given, monkeypatch):
 
 def test_dry_run_changes_nothing_and_says_the_same(copy, given):
     flip(copy / FIRST)
-    (copy / "x.tmp").touch()
+    (copy / "x.1-0a1b2c3d-0.tmp").touch()
     (copy / card.README).unlink()
     before = digests(copy)
     dry = repair.repair(copy, dataclasses.replace(given, dry_run=True))
@@ -472,3 +474,147 @@ def test_command_prints_what_it_did_and_exits_accordingly(copy, inputs, whole, c
     assert cli.main(["repair", str(copy)]) == 0
     assert "Nothing to do: " in capsys.readouterr().out
     assert digests(copy) == digests(whole)
+
+
+# --- what a plan or a manifest may not make repair do ---
+
+
+def rename_in_plan(folder, old, new):
+    text = (folder / PLAN).read_text()
+    (folder / PLAN).write_text(text.replace(json.dumps(old), json.dumps(new)))
+
+
+@pytest.mark.parametrize(
+    "name", ["../precious.tfrecord", "/tmp/x.tfrecord", ".lock", "manifest.json", "other-0.tfrecord"]
+)
+def test_plan_that_names_files_elsewhere_is_refused(copy, given, name):
+    precious = copy.parent / "precious.tfrecord"
+    precious.write_bytes(b"mine")
+    (copy / MANIFEST).unlink()
+    rename_in_plan(copy, FIRST, name)
+    before = digests(copy)
+    left = told(repair.repair(copy, given), done=False)
+    assert "a shard of the name" in left[MANIFEST]
+    assert digests(copy) == before
+    assert precious.read_bytes() == b"mine"
+
+
+def test_plan_that_claims_more_pairs_than_its_shards_can_hold_ends_at_once(copy, monkeypatch):
+    (copy / MANIFEST).unlink()
+    text = (copy / PLAN).read_text()
+    (copy / PLAN).write_text(text.replace('"variants": 2,', '"variants": 300000000,', 1))
+    assert json.loads((copy / PLAN).read_text().splitlines()[0])["variants"] == 300000000
+    monkeypatch.setattr(reconstruct.sampling, "draw_variants", lambda *given: pytest.fail("keys were drawn"))
+    left = told(repair.repair(copy, RepairOptions()), done=False)
+    assert "which cannot hold them" in left[FIRST]
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_sound_manifest_of_another_schema_version_is_left_alone(copy, sealed):
+    content = json.loads((copy / MANIFEST).read_text()) | {"schema_version": 2}
+    del content[manifest.SEAL]
+    if sealed:
+        content[manifest.SEAL] = manifest.seal(content)
+    (copy / MANIFEST).write_text(json.dumps(content))
+    before = digests(copy)
+    with pytest.raises(RefusedError, match=r"another schema version. Expected 3, received 2"):
+        repair.repair(copy, RepairOptions())
+    assert digests(copy) == before
+
+
+def test_licence_that_nothing_proves_is_told_before_it_is_written_over(copy):
+    content = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps(content | {manifest.SEAL: "0" * 64}))
+    done = told(repair.repair(copy, RepairOptions()), done=True)
+    assert (
+        "(what lay there said --license CC-BY-4.0 --citation '@misc{a}' --source https://example.org)" in done[MANIFEST]
+    )
+
+
+def test_files_and_folders_of_the_user_named_tmp_are_left_alone(copy, given):
+    (copy / "notes.tmp").write_text("mine")
+    (copy / "x.1-0a1b2c3d-0.tmp").mkdir()
+    left = told(repair.repair(copy, given), done=False)
+    assert set(left) == {"notes.tmp", "x.1-0a1b2c3d-0.tmp"}
+    assert (copy / "notes.tmp").read_text() == "mine"
+    assert (copy / "x.1-0a1b2c3d-0.tmp").is_dir()
+
+
+def test_manifest_told_again_names_the_versions_that_shards_were_built_with(copy, given, monkeypatch):
+    ours = fingerprints.versions()
+    flip(copy / FIRST)
+    (copy / MANIFEST).unlink()
+    now = ours | {"opencv": "4.0.0"}
+    for module in (rebuild, repair, build):
+        monkeypatch.setattr(module, "versions", lambda: now)
+    assert all(step.done for step in repair.repair(copy, dataclasses.replace(given, accept_versions=True)))
+    known = manifest.load(copy)
+    assert (known.versions, known.also_made_with) == (ours, (now,))
+
+
+def test_table_with_a_unit_that_is_no_number_tells_no_manifest(copy):
+    (copy / MANIFEST).unlink()
+    text = (copy / INPUTS).read_text()
+    assert ",plane,0.001," in text
+    (copy / INPUTS).write_text(text.replace(",plane,0.001,", ",plane,a millimetre,", 1))
+    left = told(repair.repair(copy, RepairOptions()), done=False)
+    assert "Expected its columns and numbers, received ValueError" in left[MANIFEST]
+
+
+def test_options_are_held_against_the_dataset_before_anything_is_touched(copy, given):
+    (copy / FIRST).rename(copy / "aside")
+    (copy / SECOND).rename(copy / FIRST)
+    (copy / "aside").rename(copy / SECOND)
+    (copy / f"{FIRST}.1-0a1b2c3d-0.tmp").touch()
+    before = digests(copy)
+    with pytest.raises(UsageError, match=r"The plan was made with --camera. Expected the same again, received none"):
+        repair.repair(copy, dataclasses.replace(given, camera=None))
+    assert digests(copy) == before
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_damaged_table_of_a_derived_dataset_is_for_its_own_command(copy, given, plan):
+    known = manifest.load(copy)
+    if plan:
+        (copy / PLAN).write_text(json.dumps({"derived": "split", "options": {}, "sources": []}) + "\n")
+    manifest.write(copy, dataclasses.replace(known, sources=({"digest": "0"},)))
+    (copy / INPUTS).write_text("")
+    if not plan:
+        (copy / PLAN).write_text("{")
+    left = told(repair.repair(copy, RepairOptions()), done=False)
+    verb = "split" if plan else "split, merge or sample"
+    assert f"give the hazegen {verb} that made it again, with --out NEW" in left[INPUTS]
+    assert "--restart" not in left[INPUTS]
+
+
+def test_plan_with_scenes_that_were_all_rejected_in_a_split_comes_back(inputs, make_options, load_recipe, tmp_path):
+    split_file = tmp_path / "splits.csv"
+    keys = [path.stem for path in sorted(inputs.images.iterdir()) if path.stem != "lonely"]
+    rows = [f"{key},{'test' if key == 'scene_005' else 'train'}" for key in keys]
+    split_file.write_text("\n".join(["key,split", *rows]) + "\n")
+    out = tmp_path / "out"
+    make(make_options(inputs, out, split_file=split_file, max_rejected=1.0), load_recipe("aod-released"))
+    before = digests(out)
+    (out / PLAN).unlink()
+    assert told(repair.repair(out, RepairOptions()), done=True) == {
+        PLAN: "written again from manifest.json and inputs.csv"
+    }
+    assert digests(out) == before
+
+
+def test_what_is_said_to_be_removed_from_a_store_is_removed(whole):
+    with moto_server() as server, pytest.MonkeyPatch.context() as patch:
+        bucket = Bucket(server)
+        for name, value in bucket.environment.items():
+            patch.setenv(name, value)
+        store_path.forget_clients()
+        folder = bucket.put(whole, "pairs")
+        before = bucket.content("pairs")
+        left = {f"{FIRST}.1-0a1b2c3d-0.tmp", ".pull/x", ".work/again/y"}
+        for name in left:
+            (folder / name).write_bytes(b"x")
+        done = told(repair.repair(folder, RepairOptions()), done=True)
+        assert done == dict.fromkeys([f"{FIRST}.1-0a1b2c3d-0.tmp", ".pull", ".work"], "removed")
+        assert bucket.content("pairs") == before
+        bucket.proxy.stop()
+    store_path.forget_clients()

@@ -1,11 +1,15 @@
 """Objects of an S3 store: what is visible when, how failures of the store look, how depth files are read from it."""
 
+import errno
 import functools
+import gc
 import importlib.util
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -101,6 +105,26 @@ def test_error_leaves_the_object_that_was_there_and_no_upload(bucket, size):
         fail()
     assert bucket.content() == {"set/shard": b"before"}
     assert not bucket.uploads()
+
+
+def test_ctrl_c_leaves_an_upload_to_the_bucket_s_rule(bucket):
+    """To take it back would wait for a store that may be slow."""
+    bucket.proxy.fate = lambda number, method, path: SLOW if method in ("DELETE", "HEAD") else None
+    bucket.proxy.slow_s = 5.0
+
+    def interrupted() -> None:
+        with stores.whole_file(bucket.place("set/shard")) as file:
+            file.write(b"x" * PART)
+            file.write(b"x" * PART)
+            bucket.proxy.requests.clear()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    gc.collect()
+    assert not bucket.proxy.requests
+    assert not bucket.content()
+    assert bucket.uploads() == ["set/shard"]
 
 
 def test_file_that_nobody_closes_is_given_up(bucket):
@@ -265,6 +289,18 @@ def test_error_names_no_secret(bucket, monkeypatch):
     with pytest.raises(StoreError) as caught:
         bucket.place("set/shard").read_bytes()
     assert "canary" not in str(caught.value).lower()
+    for user in ("user:pass/word-canary", "user:pass@word-canary", "canary-user/:@canary"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{user}@127.0.0.1:9")
+        store_path.forget_clients()
+        with pytest.raises(StoreError) as caught:
+            bucket.place("set/shard").read_bytes()
+        assert "canary" not in str(caught.value).lower()
+        assert "pass" not in str(caught.value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://someone:pass/w@ord-canary@127.0.0.1:9")
+    for piece in ("someone", "Cannot reach http://someone:pass/w@ord-canary@127.0.0.1:9/b", "port 'ord-canary'"):
+        with pytest.raises(StoreError) as caught, store_file.failures("x"):
+            raise ValueError(piece)
+        assert not any(part in str(caught.value) for part in ("someone", "ord-canary"))
     with pytest.raises(StoreError) as caught, store_file.failures("x"):
         raise OSError("for AKIACANARY and token-canary at https://user:pass@host/")
     assert "received OSError: for (AWS_ACCESS_KEY_ID) and (AWS_SESSION_TOKEN) at https://host/" in str(caught.value)
@@ -278,9 +314,13 @@ def test_missing_objects_and_buckets_are_missing_files(bucket):
         assert not path.is_dir()
         assert not list(path.glob("*"))
         for call in (path.stat, path.read_bytes, path.unlink, functools.partial(path.open, "rb")):
-            with pytest.raises(FileNotFoundError):
+            with pytest.raises(FileNotFoundError, match=name):
                 call()
     path.unlink(missing_ok=True)
+    with pytest.raises(UsageError, match=r"'s3://no-such-bucket/none' is not a folder\. .*no such bucket"):
+        list(stores.files_below(path))
+    with pytest.raises(FileNotFoundError, match="s3://no-such-bucket/none"):
+        write(path, b"x")
 
 
 def test_files_are_not_written_through_open(bucket):
@@ -308,6 +348,17 @@ def test_what_lies_in_a_folder_and_below_it(bucket, monkeypatch):
         list(stores.files_below(photos / "a.png"))
     with pytest.raises(UsageError, match="received nothing of that name"):
         list(stores.files_below(bucket.place("none")))
+    bucket.direct.put_object(Bucket=BUCKET, Key="empty/", Body=b"")
+    with pytest.raises(UsageError, match="received an empty one"):
+        list(stores.files_below(bucket.place("empty")))
+
+
+@pytest.mark.parametrize("name", ["a//b.png", "/b.png", "./b.png", "a/./b.png", "../b.png"])
+def test_object_whose_name_is_no_path_is_named(bucket, name):
+    for key in ("photos/a.png", f"photos/{name}"):
+        bucket.direct.put_object(Bucket=BUCKET, Key=key, Body=b"")
+    with pytest.raises(RefusedError, match=f"below 's3://haze-test/photos' has a name .*received '{name}'. Rename"):
+        list(stores.files_below(bucket.place("photos")))
 
 
 def test_questions_about_many_names_are_one_request(bucket):
@@ -387,6 +438,52 @@ def test_local_copies_have_the_name_are_kept_and_follow_the_object(bucket):
     assert not copy.exists(), "no more than two are kept"
     with pytest.raises(RefusedError, match="is not a file"), stores.local_copy(bucket.place("none")):
         pass
+
+
+def test_local_copy_that_a_cleaner_took_is_fetched_again(bucket):
+    path = bucket.place("depth/0001.npz")
+    write(path, b"one")
+    with stores.local_copy(path) as copy:
+        shutil.rmtree(copy.parent)
+    with stores.local_copy(path) as again:
+        assert again.read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("how", ["gone", "full"])
+def test_temporary_folder_that_fails_is_this_machine_s_and_no_missing_object(bucket, monkeypatch, tmp_path, how):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if how == "gone":
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    else:
+        monkeypatch.setattr(shutil, "copyfileobj", full)
+    path = bucket.place("depth/0002.npz")
+    write(path, b"two")
+    with pytest.raises(StoreError, match=r"depth/0002.npz' cannot be copied to this machine: .*TMPDIR"):
+        stores.local_copy(path).__enter__()
+
+
+def test_two_objects_are_copied_at_the_same_time_and_one_of_them_once(bucket, monkeypatch):
+    both, copied = threading.Barrier(2, timeout=20), []
+
+    def wait(source, target, _size: int) -> None:
+        copied.append(target.name)
+        both.wait()
+        target.write(source.read())
+
+    monkeypatch.setattr(shutil, "copyfileobj", wait)
+    for name in ("a", "b"):
+        write(bucket.place(f"both/{name}"), name.encode())
+
+    def read(name: str) -> bytes:
+        with stores.local_copy(bucket.place(f"both/{name}")) as copy:
+            return copy.read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, "abab")) == [b"a", b"b", b"a", b"b"]
+    assert len(copied) == 2
+    assert not stores._fetching, "locks are forgotten with their last user"
 
 
 # --- other processes ---

@@ -1,8 +1,11 @@
 """One scene from file to distance."""
 
 import dataclasses
+import errno
 import io
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from PIL import Image
 
 from hazegen import geometry, images
 from hazegen.depth.conventions import CONVENTIONS
-from hazegen.errors import RefusedError
+from hazegen.errors import RefusedError, StoreError
 from hazegen.intrinsics import load_camera
 from hazegen.pairing import SceneRef
 from hazegen.reading import Reading
@@ -229,6 +232,44 @@ def test_missing_camera_file_rejects_its_scene(scene, tmp_path):
     code, reason = rejection(load, gone, Reading(tmp_path, tmp_path, tmp_path), PLANE)
     assert code == "camera"
     assert "gone.json' is not a file" in reason
+
+
+def failing(number, suffix):
+    """Path.read_bytes that fails for files of this suffix."""
+    read = Path.read_bytes
+
+    def read_bytes(path):
+        if path.suffix == suffix:
+            raise OSError(number, os.strerror(number), *([str(path)] if number != errno.EIO else []))
+        return read(path)
+
+    return read_bytes
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".json"])
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT],
+    ids=errno.errorcode.get,
+)
+def test_failure_of_this_machine_rejects_no_scene(scene, monkeypatch, number, suffix):
+    monkeypatch.setattr(Path, "read_bytes", failing(number, suffix))
+    with pytest.raises(StoreError, match=f"Scene 'scene' cannot be read: .*{os.strerror(number)}.* goes on") as caught:
+        scene(camera=CAMERA)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG],
+    ids=errno.errorcode.get,
+)
+@pytest.mark.parametrize(("suffix", "code"), [(".png", "image"), (".npy", "depth"), (".json", "camera")])
+def test_file_that_cannot_be_opened_by_its_name_or_rights_rejects_its_scene(scene, monkeypatch, number, suffix, code):
+    monkeypatch.setattr(Path, "read_bytes", failing(number, suffix))
+    found, told = rejection(scene, camera=CAMERA)
+    assert found == code
+    assert os.strerror(number) in told
 
 
 def test_camera_file_is_read_with_its_depth_entry(tmp_path):

@@ -236,9 +236,22 @@ def test_check_room_ends_at_the_bound(cache_folder):
 
 def test_other_files_in_the_folder_are_left_alone(store, shards, cache_folder):
     cache_folder.mkdir()
-    (cache_folder / "mine.txt").write_bytes(b"x" * 5000)
+    digest = "0" * 63
+    names = ("mine.txt", "train-00000-of-00001.tfrecord", "model.part", "book.reader", "17.reader")
+    names += (f"{digest}.tfrecord", f"{digest}0.tfrecord.bak", f"{digest}0x.part", f"{'0' * 31}.reader")
+    for name in names:
+        (cache_folder / name).write_bytes(b"17" * 2500)
     read_all(stream_of(store, cache_folder, 2), shards)
-    assert (cache_folder / "mine.txt").read_bytes() == b"x" * 5000
+    assert {name: (cache_folder / name).read_bytes() for name in names} == dict.fromkeys(names, b"17" * 2500)
+
+
+def test_a_folder_of_another_user_is_refused(cache_folder, monkeypatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(UsageError, match=r"cannot be used \(Permission denied\).*--cache with a folder of your own"):
+        ShardCache(cache_folder, 1).check_room(1)
 
 
 # --- stores that fail, and shards that are not what they should be ---
@@ -258,6 +271,15 @@ def test_a_store_that_keeps_failing_is_told_and_the_next_run_goes_on(store, shar
     assert isinstance(stream.failure, StoreError)
     wait_for(lambda: not files_in(cache_folder, ".part"))
     assert read_all(stream, shards) == contents(store, shards)
+
+
+def test_a_store_that_is_silent_is_not_waited_for_again(store, shards, cache_folder, monkeypatch):
+    """Its library has tried for minutes already: three times that would be no answer either."""
+    monkeypatch.setattr(fetching, "SILENCE_S", 0.0)
+    store.failing[shards[3].name] = 99
+    with pytest.raises(StoreError, match=rf"Shard '{shards[3].name}' could not be fetched, 1 times.*cut connection"):
+        read_all(stream_of(store, cache_folder, 12), shards)
+    assert store.fetched[shards[3].name] == 1
 
 
 def test_a_failure_ahead_is_told_only_when_its_shard_is_due(store, shards, cache_folder):

@@ -209,7 +209,7 @@ def test_folder_with_other_files_is_refused(tmp_path):
 
 
 def test_what_a_run_leaves_before_its_plan_means_nothing(tmp_path):
-    (tmp_path / f"{PLAN}.7-0.tmp").write_text("{half a li")
+    (tmp_path / f"{PLAN}.7-0a1b2c3d-0.tmp").write_text("{half a li")
     (tmp_path / shards.LOCK).write_text("")
     (tmp_path / shards.WORK).mkdir()
     assert not shards.check_out(tmp_path)
@@ -221,3 +221,17 @@ def test_what_a_run_leaves_before_its_plan_means_nothing(tmp_path):
 def test_dataset_is_finished_by_its_manifest_alone(tmp_path, dataset):
     assert shards.is_finished(dataset)
     assert not shards.is_finished(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../train-0", "/x/train-0", "manifest.json", ".train-0", "other-0", "", 7, None])
+def test_plan_with_a_name_that_is_no_shards_is_refused(tmp_path, name):
+    line = {"key": "a", "image": "a.png", "depth": "a.png", "shard": name}
+    (tmp_path / PLAN).write_text(json.dumps(HEADER) + "\n" + json.dumps(line) + "\n")
+    with pytest.raises(RefusedError, match=r"received: ValueError: a shard of the name .*, which is none"):
+        list(shards.read_plan(tmp_path)[1])
+
+
+def test_file_of_the_user_named_tmp_is_another_file(tmp_path):
+    (tmp_path / "notes.tmp").touch()
+    with pytest.raises(RefusedError, match=r"is not empty.*'notes.tmp' among them"):
+        shards.check_out(tmp_path)

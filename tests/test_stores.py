@@ -1,8 +1,10 @@
 """Places on a disk and in a store: which addresses there are, and files that are there whole or not at all."""
 
 import argparse
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -86,6 +88,55 @@ def test_what_needs_a_disk_refuses_a_store():
 
 
 # --- files on a disk ---
+
+
+def no_links(number: int):
+    def link(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return link
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS], ids=errno.errorcode.get)
+def test_of_many_writers_of_a_new_file_one_succeeds_without_hard_links_too(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(os, "link", no_links(number))
+    path, together = tmp_path / "plan", threading.Barrier(8)
+
+    def write(letter: int) -> bool:
+        together.wait()
+        return stores.write_new(path, [f"{letter}\n"] * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(write, range(8)))
+    assert sum(done) == 1
+    assert path.read_text() == f"{done.index(True)}\n" * 1000
+    assert os.listdir(tmp_path) == ["plan"]
+
+
+def test_other_failures_of_a_link_are_failures(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", no_links(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        stores.write_new(tmp_path / "plan", ["a"])
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP], ids=errno.errorcode.get)
+def test_folder_that_cannot_be_synced_is_left_as_it_is(tmp_path, monkeypatch, number):
+    sync, folders = os.fsync, []
+
+    def only_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            folders.append(descriptor)
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    stores.write_text(tmp_path / "a", ["a"])
+    assert (tmp_path / "a").read_text() == "a"
+    assert folders
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output error"):
+        stores.write_text(tmp_path / "b", ["b"])
 
 
 def test_file_has_its_name_only_when_it_is_whole(tmp_path):
@@ -192,6 +243,25 @@ def test_files_below_a_folder(tmp_path):
         list(stores.files_below(tmp_path / "b.png"))
     with pytest.raises(UsageError, match="received nothing of that name"):
         list(stores.files_below(tmp_path / "none"))
+
+
+def test_folders_that_links_lead_to_are_folders_like_any(tmp_path):
+    (tmp_path / "x" / "a").mkdir(parents=True)
+    for name in ("w", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "link").symlink_to("../x/a")
+    (tmp_path / "x" / "a" / "up").symlink_to("../..")
+    (tmp_path / "x" / "a" / "1.png").touch()
+    found = sorted(stores.files_below(tmp_path))
+    assert found == ["w/link/1.png", "x/a/1.png", "y/link/1.png"]
+
+
+def test_two_folders_that_lead_to_each_other_have_an_end(tmp_path):
+    for name, other in (("in/a", "../../out/b"), ("out/b", "../../in/a")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "link").symlink_to(other)
+        (tmp_path / name / "1.png").touch()
+    assert sorted(stores.files_below(tmp_path / "in")) == ["a/1.png", "a/link/1.png"]
 
 
 def test_local_copy_of_a_local_file_is_the_file(tmp_path):

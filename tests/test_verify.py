@@ -1,6 +1,7 @@
 """Verify: every kind of damage found, and none where there is none."""
 
 import contextlib
+import errno
 import json
 import shutil
 
@@ -217,13 +218,13 @@ def test_damaged_table_is_found(dataset_copy, name):
 
 
 def test_files_of_no_dataset_are_found_and_those_of_killed_runs_named_as_such(dataset_copy):
-    shutil.copy(dataset_copy / FIRST, dataset_copy / f"{FIRST}.4711-3.tmp")
+    shutil.copy(dataset_copy / FIRST, dataset_copy / f"{FIRST}.4711-0a1b2c3d-3.tmp")
     for name in (".work", ".repair", "photos"):
         (dataset_copy / name).mkdir()
     (dataset_copy / "notes.txt").touch()
     (dataset_copy / ".lock").touch()
     found = verify.verify(dataset_copy, 1, quick=True)
-    assert found.temporary == [".repair", ".work", f"{FIRST}.4711-3.tmp"]
+    assert found.temporary == [".repair", ".work", f"{FIRST}.4711-0a1b2c3d-3.tmp"]
     assert found.unknown == ["notes.txt", "photos"]
     assert found.problems() == [
         *("notes.txt: not in the manifest", "photos: not in the manifest"),
@@ -286,7 +287,8 @@ def test_json_says_all_of_it(dataset_copy, capsys):
     damaged = json.loads(captured.out)
     assert (damaged["sound"], damaged["unknown"]) == (False, ["x"])
     assert [row["problem"] for row in damaged["shards"] if row["name"] == FIRST] == ["No such file or directory"]
-    assert f"1 damaged and 1 unknown: {FIRST}, x (not in the manifest). Run hazegen repair" in captured.err
+    told = f"received 2 problems: {FIRST}: No such file or directory; x: not in the manifest. Run hazegen repair"
+    assert told in captured.err
 
 
 def test_json_of_a_dataset_without_manifest_is_an_object_too(dataset_copy, capsys):
@@ -326,7 +328,7 @@ def test_dataset_in_a_store_is_verified_there(dataset, bucket, capsys):
     assert {row.shard.name for row in found.rows if row.problem} == {FIRST, SECOND}
     assert found.unknown == ["notes.txt"]
     assert cli.main(["verify", str(folder), "--quick"]) == 5
-    assert "received 2 damaged and 1 unknown" in capsys.readouterr().err
+    assert "received 3 problems: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [StoreError("cut off"), ConnectionResetError("reset")])
@@ -338,3 +340,31 @@ def test_store_that_fails_says_nothing_of_the_dataset(dataset, monkeypatch, erro
     monkeypatch.setattr("hazegen.stores.is_remote", lambda path: True)
     with pytest.raises(type(error)):
         verify.verify(dataset, 1)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EACCES, errno.ENOMEM])
+def test_machine_that_fails_says_nothing_of_the_dataset(dataset, monkeypatch, capsys, number):
+    def fail(path):
+        raise OSError(number, "told")
+
+    monkeypatch.setattr(records, "read_shard", fail)
+    assert cli.main(["verify", str(dataset), "--quick"]) == 4
+    captured = capsys.readouterr()
+    assert "told" in captured.err
+    assert "hazegen repair" not in captured.out + captured.err
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT, errno.EISDIR])
+def test_sector_that_cannot_be_read_is_damage(dataset, monkeypatch, number):
+    def fail(path):
+        raise OSError(number, "told")
+
+    monkeypatch.setattr(records, "read_shard", fail)
+    assert {row.problem for row in verify.verify(dataset, 1).rows} == {"told"}
+
+
+def test_folder_of_the_name_of_a_temporary_file_is_no_part(dataset_copy):
+    (dataset_copy / "notes.tmp").touch()
+    (dataset_copy / "x.1-0a1b2c3d-0.tmp").mkdir()
+    found = verify.verify(dataset_copy, 1, quick=True)
+    assert (found.temporary, found.unknown) == ([], ["notes.tmp", "x.1-0a1b2c3d-0.tmp"])
