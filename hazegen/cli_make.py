@@ -1,5 +1,6 @@
 """The commands that make data: hazegen samples, recipes, make."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -182,15 +183,27 @@ def _dry_run(options: "MakeOptions", recipe: Recipe, model: "ModelOptions | None
 
     told = estimate(options, recipe, model, _warner(options))
     refused = sum(count for code, count in told.rejected.items() if code != "left-out") + len(told.probe_rejected)
-    if not options.quiet:
+    if options.progress == "json":
+        print(json.dumps({"event": "estimate", **dataclasses.asdict(told)}))
+    elif not options.quiet:
         _tell_estimate(told)
-    return 3 if refused > options.max_rejected * told.found else 0
+    if refused > options.max_rejected * told.found:
+        raise RefusedError(
+            f"{refused} of {told.found} inputs would be rejected, of those that were looked at. Expected at most "
+            f"{options.max_rejected:.1%}. Mend them, or pass --max-rejected."
+        )
+    return 0
 
 
 def _tell_estimate(told: "Estimate") -> None:
     print(f"inputs      {told.found} found, {sum(told.rejected.values())} rejected{_codes(told.rejected)}")
     print(f"others      {told.others} files of another name pattern or format, not looked at")
     print(f"scenes      {', '.join(f'{count} {split}' for split, count in sorted(told.scenes.items()))}")
+    if told.finished:
+        print("there       all of it: nothing to do")
+        return
+    if told.there:
+        print(f"there       {told.there} of {told.shards} shards; the figures below are of all")
     print(f"to write    {told.pairs} pairs in {told.shards} shards, about {told.bytes / 1e6:,.0f} MB")
     if told.free_bytes is not None:
         print(f"disk        {told.free_bytes / 1e6:,.0f} MB free")
@@ -257,7 +270,9 @@ def _tell_whole(options: "MakeOptions", made: "Made", known: "Manifest") -> None
     elif made.reused == len(known.shards) and not options.finish:
         print(f"Nothing to do: '{out}' is finished.")
     records, size = sum(s.records for s in known.shards), sum(s.bytes for s in known.shards)
-    print(f"{records} pairs of {inputs['used']} scenes in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
+    scenes = f"{inputs['used']} scene{'s' * (inputs['used'] != 1)}"
+    pairs = f"{records} pair{'s' * (records != 1)}"
+    print(f"{pairs} of {scenes} in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
           f"{made.seconds:.1f} s, recipe {known.recipe['name']}, licence "
           f"{known.about.license or 'not stated (--license)'}.")  # fmt: skip
     _tell_cost(made)
@@ -266,8 +281,8 @@ def _tell_whole(options: "MakeOptions", made: "Made", known: "Manifest") -> None
         print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
     print(f"  inputs: {inputs['found']} found = {inputs['used']} used + {inputs['rejected']} rejected"
           f"{_codes(made.rejected)}")  # fmt: skip
-    mean, pairs = preview.mean_transmission(out)
-    print(f"  haze: mean transmission {mean:.2f} over {pairs} of the pairs")
+    mean, read = preview.mean_transmission(out)
+    print(f"  haze: mean transmission {mean:.2f} over {read} of the pairs")
     _warn_of_useless_haze(mean)
     if made.others:
         print(f"  others: {made.others} files of another name pattern or format were not looked at")

@@ -5,6 +5,7 @@ The scheduler runs what clients send it, pickles over TCP: see docs/cluster.md f
 """
 
 import contextlib
+import logging
 import re
 import socket
 import threading
@@ -41,6 +42,8 @@ AHEAD, LEAST = 2, 16
 # A store that failed may answer again; other errors of a task come again.
 RETRIES = 3
 
+_log = logging.getLogger(__name__)
+
 
 def run(
     function: Callable[[Task, Report], Result], tasks: Iterable[Task], address: str, report: Report
@@ -61,7 +64,9 @@ def run(
         RefusedError: A worker has other versions, or one task killed several workers.
     """
     check(address)
-    with _client(address) as client:
+    with _client(address) as client, _quiet():
+        if not client.nthreads():
+            _log.warning("The scheduler at %s has no workers yet; waiting for the first.", address)
         _check_workers(client)
         sent = _Sent(client)
         waiting = iter(tasks)
@@ -121,6 +126,18 @@ def _client(address: str) -> Iterator["Client"]:
     finally:
         with contextlib.suppress(TimeoutError, OSError):
             client.close(timeout=CLOSE_S)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps dask from printing the traceback of what becomes an error of ours."""
+    log = logging.getLogger("distributed.client")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _check_greeting(address: str) -> None:

@@ -171,7 +171,7 @@ def _lines(columns: list[str], sources: Sequence[Source], tables: Tables, counts
 def _row(row: dict[str, str], tables: Tables) -> dict[str, str] | None:
     """The row in the new table, or None where it has none there."""
     if row["fate"] != "used":
-        return row if tables.rejected else None
+        return row | {"split": ""} if tables.rejected else None
     if row["key"] in tables.splits:
         return row | {"split": tables.splits[row["key"]]}
     if not tables.left_out:

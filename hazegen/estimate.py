@@ -1,15 +1,17 @@
 """hazegen make --dry-run: what a run would do, from a few scenes, with nothing written."""
 
 import dataclasses
+import heapq
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hazegen import (
     build,
+    collect,
     depth_source,
     engine,
     memory,
@@ -18,6 +20,7 @@ from hazegen import (
     records,
     running,
     scenes,
+    shards,
     stores,
     variants,
     warm,
@@ -26,6 +29,7 @@ from hazegen.build import ShardTask
 from hazegen.depth import estimation
 from hazegen.depth.network import ModelOptions
 from hazegen.errors import RefusedError
+from hazegen.fingerprints import fingerprint
 from hazegen.make_options import MakeOptions
 from hazegen.recipe import Recipe
 from hazegen.shards import ShardPlan
@@ -49,6 +53,8 @@ class Estimate:
         worker_mb: Peak memory of one of them with the probed scenes, and the records of a shard beside them [MB].
         free_bytes: On the disk of the output folder; None in a store.
         mean_transmission: Of the probed scenes' pairs; None where none of them could be read.
+        there: Number of shards that an earlier run has finished.
+        finished: Whether the dataset is finished.
     """
 
     found: int
@@ -64,6 +70,8 @@ class Estimate:
     worker_mb: float
     free_bytes: int | None
     mean_transmission: float | None
+    there: int = 0
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,10 +105,16 @@ def estimate(
         model, tell: As make has them; a network estimates the depth of these few scenes alone, and only they are
             looked at.
     """
+    began = time.perf_counter()
     if model is None:
         plan = planning.plan(options, recipe)
-        depth_source.check_depth(plan, options, tell)
-        return _estimate(options, plan, {})
+        there, finished = _what_is_there(options, plan)
+        if not finished:
+            depth_source.check_depth(plan, options, tell)
+        planned = time.perf_counter() - began  # a real run does this too
+        told = _estimate(options, plan, {})
+        return dataclasses.replace(told, seconds=told.seconds + planned, there=there, finished=finished)
+    shards.check_out(options.out)
     with tempfile.TemporaryDirectory() as folder:
         probing = dataclasses.replace(depth_source.as_estimated(options, model), out=Path(folder) / "out")
         plan = planning.plan(probing, recipe)
@@ -113,6 +127,21 @@ def estimate(
     return dataclasses.replace(told, seconds=told.seconds + seconds)
 
 
+def _what_is_there(options: MakeOptions, plan: planning.Plan) -> tuple[int, bool]:
+    """How many shards are there already, and whether all of the dataset is.
+
+    Raises:
+        RefusedError: What a real run would refuse: the folder holds something else.
+    """
+    if not shards.check_out(options.out):
+        return 0, False
+    header = planning.header_of(plan.settings, plan.found)
+    shards.check_same(options.out, header, plan.shards, other_versions=options.accept_versions)
+    if shards.is_finished(options.out):
+        return len(plan.shards), True
+    return len(plan.shards) - len(collect.missing(options.out, plan.shards)), False
+
+
 def _estimate(options: MakeOptions, plan: planning.Plan, failed: Mapping[str, str]) -> Estimate:
     """The estimate from the scenes that are probed; `failed`: photos without a map, and why."""
     by_split: Counter[str] = Counter()
@@ -121,10 +150,14 @@ def _estimate(options: MakeOptions, plan: planning.Plan, failed: Mapping[str, st
     first = [ref for _, ref in zip(range(PROBED), plan.scenes, strict=False)]
     refs = tuple(ref for ref in first if ref.image not in failed)
     task = ShardTask(ShardPlan("probe", "train", refs), options.out, plan.settings)
+    began = time.perf_counter()
     (probe,) = pool.run(measure, [task], 1, lambda _: None)
+    # What is paid once: a process, its libraries, the compiled kernel.
+    start = max(0.0, time.perf_counter() - began - probe.seconds * len(refs))
     problems = [failed[ref.image] for ref in first if ref.image in failed] + probe.problems
     size = int(sum(probe.sizes) * by_split.total() / max(1, len(first) - len(problems)))
     workers = min(options.workers or engine.cores(), len(plan.shards))
+    longest = _longest([len(shard.scenes) for shard in plan.shards], min(workers, engine.cores()))
     mean = sum(probe.transmissions) / len(probe.transmissions) if probe.transmissions else None
     return Estimate(
         found=plan.found,
@@ -135,12 +168,20 @@ def _estimate(options: MakeOptions, plan: planning.Plan, failed: Mapping[str, st
         pairs=by_split.total() * plan.settings.variants,
         shards=len(plan.shards),
         bytes=size,
-        seconds=probe.seconds * by_split.total() / workers,
+        seconds=start + probe.seconds * longest,
         workers=workers,
         worker_mb=probe.peak_mb + min(size / len(plan.shards), build.IN_MEMORY) / 1e6,
         free_bytes=None if stores.is_remote(options.out) else running.free_bytes(options.out),
         mean_transmission=mean,
     )
+
+
+def _longest(scenes: Sequence[int], workers: int) -> int:
+    """Scenes of the worker that has most of them, where each takes the next shard as soon as it has done one."""
+    taken = [0] * workers
+    for count in scenes:
+        heapq.heapreplace(taken, taken[0] + count)
+    return max(taken)
 
 
 def measure(task: ShardTask, report: engine.Report) -> Probe:
@@ -151,14 +192,21 @@ def measure(task: ShardTask, report: engine.Report) -> Probe:
     sizes: list[int] = []
     transmissions: list[float] = []
     seconds: list[float] = []
+
+    def noted(pairs: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
+        for _, record in pairs:
+            sizes.append(len(record))
+            transmissions.append(records.decode(record)["mean_transmission"])
+            report(1)
+            yield record
+
     for ref in task.plan.scenes:
         began = time.perf_counter()
         try:
+            fingerprint(ref, task.settings.reading)
             scene = scenes.load(ref, task.settings.reading, task.settings.recipe)
-            for _, record in variants.scene_records(scene, task.settings):
-                sizes.append(len(record))
-                transmissions.append(records.decode(record)["mean_transmission"])
-                report(1)
+            with tempfile.TemporaryDirectory() as folder:  # any disk: --out may not be there yet, and is left as it is
+                shards.write_shard(Path(folder) / "probe-0", noted(variants.scene_records(scene, task.settings)))
         except RefusedError as error:
             problems.append(str(error))
             continue

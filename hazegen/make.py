@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from hazegen import collect, depth_source, locks, planning, running, shards
+from hazegen import collect, depth_source, locks, planning, progress, running, shards
 from hazegen.build import build_shard
 from hazegen.depth.network import ModelOptions
 from hazegen.make_options import MakeOptions
@@ -39,6 +39,8 @@ def make(
     About(**given)  # raises where they cannot be taken
     if options.scheduler is not None:
         options = options.from_anywhere()
+    if options.progress == "json":
+        progress.tell_event("planning")
     is_task = options.task_index is not None or options.finish
     if is_task and (options.finish or shards.check_out(options.out)):
         made = _task_of_plan(options, recipe, given, model, tell)

@@ -74,7 +74,8 @@ class MakeOptions(DepthOptions):
         num_tasks: Number of tasks that the plan is dealt to; --finish after all of them puts the dataset together.
         finish: Put the dataset together from the shards that all tasks have built.
         scheduler: Address of a dask scheduler (tcp://host:8786) whose workers build the shards.
-        progress: What is shown while it works: auto (a bar on a terminal), bar, json (a line a second), off.
+        progress: What is shown while it works: auto (a bar on a terminal), bar, json (a line a second on stderr, and
+            one on stdout in the end), off.
         quiet: Show nothing but errors.
     """
 
@@ -169,9 +170,11 @@ class MakeOptions(DepthOptions):
         if number is None and index is None:
             return
         if number is None or number < 1 or (index is None and not self.finish) or not 0 <= (index or 0) < number:
+            received = f"--task-index {'none' if index is None else index}, "
+            received += f"--num-tasks {'none' if number is None else number}"
             raise UsageError(
                 "A task is one of so many. Expected --task-index from 0 to N - 1 with --num-tasks N (or --finish with "
-                f"--num-tasks N), received --task-index {index} and --num-tasks {number}. Correct them."
+                f"--num-tasks N), received {received}. Correct them."
             )
 
     def _check_sources(self) -> None:

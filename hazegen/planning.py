@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hazegen import engine, images, pairing, sampling, scenes, shards, splits
+from hazegen import engine, images, pairing, sampling, scenes, shards, splits, stores
 from hazegen.depth import containers, conventions, estimation, formats
 from hazegen.depth.formats import from_camera_file
 from hazegen.depth.options import check_reading
 from hazegen.errors import HazegenError, RefusedError, UsageError
 from hazegen.fingerprints import versions
 from hazegen.make_options import MakeOptions
+from hazegen.manifest import PLAN
 from hazegen.pairing import Rejected, SceneRef
 from hazegen.reading import Reading
 from hazegen.recipe import Recipe
@@ -110,7 +111,28 @@ def settings_for(options: MakeOptions, recipe: Recipe) -> Settings:
     reading = options.reading()
     check_reading(reading)
     _check_recipe(reading, recipe)
+    _check_place(options)
     return Settings(reading, recipe, variants, options.seed, options.codec, options.quality, options.maps)
+
+
+def _check_place(options: MakeOptions) -> None:
+    """Refuses a dataset inside its own inputs, where it would be one of them the next time, or inside another one."""
+    out = options.out.resolve()
+    for name in ("images", "depth", "transmission", "camera", "sparse"):
+        path = getattr(options, name)
+        if path is None or stores.is_remote(path) != stores.is_remote(out):
+            continue
+        if out != path.resolve() and out.is_relative_to(path.resolve()):
+            raise UsageError(
+                f"--out lies inside of --{name}. Expected a folder elsewhere, received '{options.out}' in '{path}'. "
+                "Choose another --out."
+            )
+    above = None if stores.is_remote(out) else next((one for one in out.parents if (one / PLAN).is_file()), None)
+    if above is not None:
+        raise UsageError(
+            f"--out lies inside of another dataset. Expected a folder elsewhere, received '{options.out}' in "
+            f"'{above}', which has a {PLAN}. Choose another --out."
+        )
 
 
 def find_inputs(

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections import deque
 from typing import Any, Literal, Self
 
 from tqdm import tqdm
@@ -12,6 +13,15 @@ from hazegen import memory
 Mode = Literal["auto", "bar", "json", "off"]
 # A log of JSON lines gets at most one in so many seconds.
 PAUSE_S = 1.0
+# What is left is told from the rate of the last seconds, once there have been so many: the first pairs wait for
+# processes to start.
+WINDOW_S, EARLIEST_S = 30.0, 3.0
+
+
+def tell_event(name: str, **facts: Any) -> None:
+    """One JSON line on stderr, as a log of JSON lines has them."""
+    sys.stderr.write(json.dumps({"event": name, **facts}) + "\n")
+    sys.stderr.flush()
 
 
 class Progress:
@@ -25,6 +35,8 @@ class Progress:
     def __init__(self, total: int, mode: Mode = "auto") -> None:
         self.total, self.done, self.bytes, self.rejected = total, 0, 0, 0
         self.passed_over = 0
+        # Times and pairs of the last seconds.
+        self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._json, self._is_new = mode == "json", False
         self._began = self._told = time.monotonic()
         disabled = {"auto": None, "bar": False}.get(mode, True)
@@ -77,9 +89,10 @@ class Progress:
         now = time.monotonic()
         self._told, self._is_new = now, False
         missing = self.total - self.done - self.passed_over
-        left = missing * (now - self._began) / self.done if self.done else None
-        said = {"event": "progress", "pairs": self.done, "of": self.total - self.passed_over, **self._rates()}
-        said |= {"rejected": self.rejected}
-        said["seconds_left"] = left if left is None else round(left, 1)
-        sys.stderr.write(json.dumps(said) + "\n")
-        sys.stderr.flush()
+        self._seen.append((now, self.done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_S:
+            self._seen.popleft()
+        seconds, pairs = now - self._seen[0][0], self.done - self._seen[0][1]
+        left = 0.0 if missing <= 0 else missing * seconds / pairs if pairs > 0 and seconds >= EARLIEST_S else None
+        said = {"pairs": self.done, "of": self.total - self.passed_over, **self._rates(), "rejected": self.rejected}
+        tell_event("progress", **said, seconds_left=left if left is None else round(left, 1))

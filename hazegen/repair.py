@@ -101,8 +101,17 @@ def _sound_manifest(folder: Path, options: RepairOptions) -> tuple[Manifest | No
     try:
         return _tell_manifest(folder, options, problem)
     except (RefusedError, VerifyError, FileNotFoundError, KeyError) as error:
-        why = f"{problem} It cannot be told from the rest either: {error}"
-        return None, [Step(MANIFEST, why, False)]
+        why = f"{_facts(problem)} It cannot be told from the rest either: {_facts(str(error))}"
+        return None, [Step(MANIFEST, f"{why} Copy what is damaged from another copy of the dataset, or {_ANEW}", False)]
+
+
+# --restart needs a plan that says what to remove.
+_ANEW = "run the hazegen make that made it again, with a new --out or after deleting this folder"
+
+
+def _facts(message: str) -> str:
+    """A message without its advice where that is to run what runs just now."""
+    return message.partition(" Run hazegen repair")[0].partition(" Run hazegen make to its end")[0]
 
 
 def _tell_manifest(folder: Path, options: RepairOptions, problem: str) -> tuple[Manifest | None, list[Step]]:
@@ -170,7 +179,7 @@ def _how_else(folder: Path, known: Manifest, problem: str) -> str:
         which = verb if verb in ("split", "merge", "sample") else "split, merge or sample"
         how = f"give the hazegen {which} that made it again, with --out NEW"
     else:
-        how = "run the hazegen make that made it again, with --restart"
+        how = _ANEW
     return f"{problem}. Copy it from another copy of the dataset, or {how}"
 
 

@@ -44,7 +44,8 @@ class Need:
 
     @property
     def bytes(self) -> int:
-        mean = self.made_bytes / self.made_pairs if self.made_pairs else self.guess
+        # The larger of both: what is named has to be enough.
+        mean = max(self.guess, self.made_bytes / self.made_pairs if self.made_pairs else 0.0)
         return int(self.pairs * mean + self.scenes * BYTES_PER_SCENE)
 
 
@@ -56,10 +57,16 @@ def on_disk(out: Path, need: Need) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
+        if error.errno == errno.EFBIG:
+            raise StoreError(
+                f"'{out}' cannot take a file of that size ({error.strerror}). Expected no limit below that of a shard, "
+                f"received one (ulimit -f, or that of the file system); about {need.bytes:,} more bytes are needed "
+                f"({need.pairs} pairs). Raise the limit and run the same command again: finished shards stay."
+            ) from error
         raise StoreError(
             f"'{out}' cannot take more ({error.strerror}). Expected room for about {need.bytes:,} more bytes "
-            f"({need.pairs} pairs), received {free_bytes(out):,} bytes free on its disk, or a quota or limit below "
-            "that. Free so much and run the same command again: finished shards stay."
+            f"({need.pairs} pairs), received {free_bytes(out):,} bytes free on its disk, or a quota below that. "
+            "Free so much and run the same command again: finished shards stay."
         ) from error
 
 

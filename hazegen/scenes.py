@@ -278,7 +278,7 @@ def _check_shares(key: str, holes: float, unbounded: float, recipe: Recipe) -> N
         raise SceneRejected(
             "holes",
             f"Scene '{key}' has too few measured depths. Expected at most {recipe.max_holes:.1%} of pixels "
-            f"without one, received {holes:.1%}. Complete the depth map, or raise max_holes.",
+            f"without one, received {holes:.1%}. Complete the depth map, or raise --recipe.max-holes.",
         )
     if holes + unbounded >= 1.0:
         raise SceneRejected(

@@ -19,6 +19,8 @@ from hazegen.records import frame, hash_order
 WORK = ".work"
 # Held while a run works in the folder; see locks.py.
 LOCK = ".lock"
+# So many differences between two plans are told.
+SHOWN = 5
 # Bytes of a plan's first line that its digest is of: it has some 3,000.
 MOST_OF_HEADER = 1 << 20
 
@@ -80,15 +82,34 @@ def write_plan(
     plans = list(plans)
     if not (out / PLAN).exists() and stores.write_new(out / PLAN, plan_lines(header, plans)):
         return True
+    check_same(out, header, plans, other_versions=other_versions)
+    return False
+
+
+def check_same(
+    out: Path, header: Mapping[str, Any], plans: Sequence[ShardPlan], *, other_versions: bool = False
+) -> None:
+    """Raises RefusedError unless the plan in a folder is this one."""
     told, _ = read_plan(out)
+    if told.get("found") != header.get("found"):  # what differs first is what the user has changed
+        check_header(out, told | {"found": header.get("found")}, header, other_versions=other_versions)
+        counts = f"found: {told.get('found')} before, {header.get('found')} now"
+        raise another_plan(out, f"list of inputs, {counts}{_new_and_gone(out, plans)}")
     check_header(out, told, header, other_versions=other_versions)
     with (out / PLAN).open("rb") as file:
         was = (line.decode("ascii", "replace") for line in itertools.islice(file, 1, None))
         now = itertools.islice(plan_lines(header, plans), 1, None)
         same = all(old == new for old, new in itertools.zip_longest(was, now))
     if not same:
-        raise another_plan(out, "list of inputs, splits, or size of shards")
-    return False
+        raise another_plan(out, f"list of inputs, splits, or size of shards{_new_and_gone(out, plans)}")
+
+
+def _new_and_gone(out: Path, plans: Iterable[ShardPlan]) -> str:
+    """The first scene that the plan in a folder does not have, and the first that is in it alone, in words."""
+    before = {ref.key for plan in read_plan(out)[1] for ref in plan.scenes}
+    now = {ref.key for plan in plans for ref in plan.scenes}
+    named = {"new": min(now - before, default=None), "gone": min(before - now, default=None)}
+    return "".join(f"; {what}: '{key}'" for what, key in named.items() if key is not None)
 
 
 def plan_lines(header: Mapping[str, Any], plans: Iterable[ShardPlan]) -> Iterator[str]:
@@ -175,13 +196,14 @@ def check_header(out: Path, told: Mapping[str, Any], now: Mapping[str, Any], *, 
     """Holds the header of the plan in a folder against that of this run.
 
     Raises:
-        RefusedError: They differ; names the first key that does, and of versions all.
+        RefusedError: They differ; names what does, at most SHOWN of it, and of versions all.
     """
+    if "derived" in told:
+        raise another_plan(out, f"dataset: it was made by hazegen {told['derived']}")
     now = json.loads(json.dumps(now))
-    names = sorted((told.keys() | now.keys()) - {"versions"})
-    for name in names:
-        if told.get(name) != now.get(name):
-            raise another_plan(out, f"{name}: {told.get(name)} before, {now.get(name)} now")
+    if found := list(_differences({**told, "versions": {}}, {**now, "versions": {}})):
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise another_plan(out, "; ".join(found[:SHOWN]) + more)
     differing = differing_versions(told.get("versions", {}), now["versions"])
     if differing and not other_versions:
         raise RefusedError(
@@ -189,6 +211,16 @@ def check_header(out: Path, told: Mapping[str, Any], now: Mapping[str, Any], *, 
             f"received another {differing}. Install them again, pass --accept-versions to go on with these (the "
             "manifest will say so), or --restart to begin anew."
         )
+
+
+def _differences(told: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """What differs between two headers, each with its name, as recipe.visibility_m."""
+    for name in sorted(told.keys() | now.keys()):
+        before, after = told.get(name), now.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{above}{name}.")
+        elif before != after:
+            yield f"{above}{name}: {before} before, {after} now"
 
 
 def differing_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:

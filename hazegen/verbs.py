@@ -6,8 +6,11 @@ import io
 import os
 import re
 import select
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from hazegen.errors import HazegenError
@@ -42,13 +45,33 @@ def run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], ar
     """Dispatches to a verb; turns the errors that a user can cause into a message and an exit status."""
     try:
         try:
-            return _run_verb(prog, description, verbs, argv)
+            with _terminated_like_interrupted():
+                return _run_verb(prog, description, verbs, argv)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has enough of it, as `head` has. What is still in Python's hands goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return HUNG_UP
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it: ends a run as Ctrl-C does, with the exit status 128 + SIGTERM."""
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    def end(*_: object) -> NoReturn:
+        raise Terminated
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], argv: list[str]) -> int:
@@ -80,9 +103,13 @@ def _run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], a
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             raise
         return _fail(f"{error}. Expected to read and write there. Check disk and rights; what is finished stays.", 4)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         how = " with --resume" if chosen.command == "fit" else ""
-        return _fail(f"interrupted; the same command goes on{how}.", 130)
+        far = f"; {interrupt}" if interrupt.args else ""
+        ended = isinstance(interrupt, Terminated)
+        return _fail(
+            f"{'terminated' if ended else 'interrupted'}{far}; the same command goes on{how}.", 143 if ended else 130
+        )
 
 
 def _nobody_reads() -> bool:

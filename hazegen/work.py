@@ -14,7 +14,7 @@ from hazegen.collect import Counts
 from hazegen.errors import HazegenError, RefusedError
 from hazegen.make_options import MakeOptions
 from hazegen.manifest import Manifest, check_shards, check_tables, load
-from hazegen.progress import Progress
+from hazegen.progress import Progress, tell_event
 from hazegen.resume import Check, Kept
 from hazegen.running import Build, Need
 from hazegen.shards import ShardPlan
@@ -171,6 +171,9 @@ def _build(
     alone = options.scheduler is None and running.workers_of(options, size[0]) == 1
     if not alone and options.scheduler is None:
         warm.warm_up(run.settings, run.tell)
+    if options.progress == "json":
+        workers = None if options.scheduler else running.workers_of(options, size[0])
+        tell_event("starting", shards=size[0], workers=workers)
     peaks = [0.0]
     of_plan = run.of_plan if out == run.out else ""
     tasks = (ShardTask(plan, out, run.settings, of_plan) for plan in plans() if plan.name not in kept)
@@ -180,13 +183,24 @@ def _build(
         # Its processes end before the lock is given back, also where an error is raised here.
         closing(running.run(run.build, tasks, size[0], options, progress, variants)) as working,
     ):
-        for built in working:
+        for built in _counted(working, size[0]):
             collect.check_versions(built, run.header["versions"], other_versions=options.accept_versions)
             need.add(built.shard)
             need.pairs -= len(built.rows) * variants
             peaks.append(built.peak_mb)
             take(built)
         return progress.summary() | {"peak_worker_mb": 0.0 if alone else max(peaks)}
+
+
+def _counted(working: Iterator[Built], count: int) -> Iterator[Built]:
+    """The same; an interrupt says how far it came."""
+    done = 0
+    try:
+        for built in working:
+            done += 1
+            yield built
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)(f"{done} of {count} shards of this run are finished") from None
 
 
 def _finish(run: Run) -> Made:

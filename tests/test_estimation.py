@@ -360,7 +360,7 @@ def test_interrupted_run_leaves_whole_maps_and_goes_on(folder, options, tmp_path
         patch.setattr(network, "infer", stop)
         with pytest.raises(KeyboardInterrupt):
             estimate_folder(folder, NAMES, tmp_path / "cache", options)
-    (tmp_path / "cache" / ".c.npy.tmp").write_bytes(b"cut")
+    (tmp_path / "cache" / "c.npy.1-0a1b2c3d-0.tmp").write_bytes(b"cut")
     done = estimate_folder(folder, NAMES, tmp_path / "cache", options)
     assert (done.done, done.kept) == (2, 1)
     assert not list((tmp_path / "cache").rglob("*.tmp"))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hazegen import locks, stores
+from hazegen import locks
 from hazegen.errors import RefusedError
 
 HOLD = """

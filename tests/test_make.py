@@ -470,9 +470,9 @@ def interrupted(options, recipe, monkeypatch):
         ({"seed": 1}, {}, "seed: 0 before, 1 now"),
         ({"variants": 3}, {}, "variants: 2 before, 3 now"),
         ({"codec": "png"}, {}, "codec: jpeg before, png now"),
-        ({"depth_scale": 0.002}, {}, "reading: .*0.001.* before, .*0.002.* now"),
-        ({}, {"beta": "[0.1, 0.2]"}, "recipe: .* before, .* now"),
-        ({"limit": 7}, {}, "found: 8 before, 7 now"),
+        ({"depth_scale": 0.002}, {}, "reading.depth_format.unit: 0.001 before, 0.002 now"),
+        ({}, {"beta": "[0.1, 0.2]"}, "recipe.beta: .* before, .* now"),
+        ({"limit": 7}, {}, "list of inputs, found: 8 before, 7 now; gone: 'scene_00.'"),
     ],
 )
 def test_other_recipe_seed_or_inputs_are_refused_and_named(

@@ -34,7 +34,9 @@ from hazegen import (
     stores,
 )
 from hazegen.errors import RefusedError, StoreError, UsageError, VerifyError
+from hazegen.estimate import _longest, estimate
 from hazegen.make_options import MakeOptions
+from hazegen.pairing import SceneRef
 
 SMALL = {"shard_mb": 0.012, "splits": "train=0.5,validation=0.25,test=0.25"}
 RECIPE = shipped_recipe("aod-released")
@@ -656,7 +658,7 @@ def test_full_disk_ends_with_the_bytes_needed_and_goes_on(photos, make_options, 
     out = tmp_path / "out"
     told = limited(photos, out, size)
     assert told.returncode == 4, told.stderr
-    assert "cannot take more (File too large). Expected room for about " in told.stderr
+    assert "cannot take a file of that size (File too large). Expected no limit below" in told.stderr
     assert "Traceback" not in told.stderr
     left = contents(out)
     assert not [name for name in left if name.endswith(".tmp") or name == manifest.MANIFEST]
@@ -737,7 +739,9 @@ def test_json_lines_tell_progress_and_the_end(command):
     status, out, err = command("--progress", "json")
     lines = [json.loads(line) for line in err.splitlines()]
     assert status == 0
-    assert all(line["event"] == "progress" for line in lines)
+    assert [line["event"] for line in lines[:2]] == ["planning", "starting"]
+    assert (lines[1]["shards"], lines[1]["workers"]) == (8, 1)
+    assert {line["event"] for line in lines[2:]} == {"progress"}
     assert (lines[-1]["pairs"], lines[-1]["of"], lines[-1]["rejected"]) == (16, 16, 0)
     (end,) = [json.loads(line) for line in out.splitlines()]
     assert (end["event"], end["finished"], end["found"], end["used"]) == ("done", True, 8, 8)
@@ -770,7 +774,7 @@ def test_parts_of_a_run_say_what_is_next(command, tmp_path):
     [
         ({"task_index": 0}, "A task is one of so many"),
         ({"num_tasks": 3}, "A task is one of so many"),
-        ({"task_index": 3, "num_tasks": 3}, "received --task-index 3 and --num-tasks 3"),
+        ({"task_index": 3, "num_tasks": 3}, "received --task-index 3, --num-tasks 3"),
         ({"task_index": -1, "num_tasks": 3}, "A task is one of so many"),
         ({"finish": True, "num_tasks": 0}, "A task is one of so many"),
         ({"finish": True, "plan_only": True}, "Only one part .* received --plan-only, --finish"),
@@ -811,7 +815,8 @@ def test_interrupted_processes_end_at_once_and_what_is_finished_stays(photos, ma
     assert time.monotonic() - began < 2.0
     if process.returncode != 0:  # it may have been done a moment before
         assert process.returncode == 130, error
-        assert "interrupted; the same command goes on." in error
+        assert "error: interrupted; " in error
+        assert "the same command goes on." in error
         assert not (out / shards.LOCK).exists()
     options = make_options(photos, out, variants=21, shard_mb=0.5, quality=100)
     make.make(options, RECIPE)
@@ -847,7 +852,7 @@ def test_paths_for_a_scheduler_are_absolute(photos, make_options, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     seen = []
 
-    def look(run, tasks, count, options, progress):
+    def look(run, tasks, *others):
         seen.extend(tasks)
         raise KeyboardInterrupt
         yield
@@ -879,3 +884,214 @@ def test_rejected_scene_has_the_split_of_its_shard(spoiled, make_options, tmp_pa
     rows = list(collect.read_table(tmp_path / "out"))
     assert {row["fate"] for row in rows if row["key"] in planned} == {"used", "rejected"}
     assert {row["key"]: row["split"] for row in rows if row["split"]} == planned
+
+
+# --- late twins, and plans that were replaced ---
+
+
+def late_task(options):
+    """A task of the plan that lies in the folder, as another machine has taken it."""
+    settings = planning.settings_for(options, RECIPE)
+    plan = next(shards.read_plan(options.out)[1])
+    return build.ShardTask(plan, options.out, settings, shards.plan_digest(options.out))
+
+
+def test_task_of_a_replaced_plan_writes_nothing(photos, make_options, tmp_path, monkeypatch, reference):
+    options = make_options(photos, tmp_path / "out", seed=7, **SMALL)
+    make.make(dataclasses.replace(options, plan_only=True), RECIPE)
+    task = late_task(options)
+    stopped(dataclasses.replace(options, seed=0, restart=True), monkeypatch, after=1)
+    before = contents(options.out)
+    with pytest.raises(RefusedError, match=r"plan in '.*' was replaced while shard .* was built"):
+        build.build_shard(task, lambda _: None)
+    assert contents(options.out) == before
+    make.make(dataclasses.replace(options, seed=0), RECIPE)
+    assert contents(options.out) == reference
+
+
+def test_shard_of_an_old_plan_is_not_taken_for_one_of_the_new(photos, make_options, tmp_path, monkeypatch, reference):
+    options = make_options(photos, tmp_path / "out", seed=7, **SMALL)
+    name = stopped(options, monkeypatch, after=1)[0]
+    old = {path: path.read_bytes() for path in (options.out / name, shards.result_path(options.out, name))}
+    options = dataclasses.replace(options, seed=0)
+    make.make(dataclasses.replace(options, restart=True, plan_only=True), RECIPE)
+    (options.out / shards.WORK).mkdir(exist_ok=True)
+    for path, data in old.items():
+        path.write_bytes(data)
+    assert make.make(options, RECIPE).reused == 0
+    assert contents(options.out) == reference
+    stopped(dataclasses.replace(options, restart=True), monkeypatch, after=6)
+    for path, data in old.items():
+        path.write_bytes(data)
+    make.make(dataclasses.replace(options, only_shards=min(set(names_of(options.out)) - {name})), RECIPE)
+    with pytest.raises(RefusedError, match=r"that of '.*' of another plan|is not complete"):
+        make.make(dataclasses.replace(options, finish=True), RECIPE)
+
+
+def names_of(out):
+    return [plan.name for plan in shards.read_plan(out)[1]]
+
+
+def test_late_twin_of_a_finished_dataset_leaves_nothing_behind(photos, make_options, tmp_path, reference):
+    options = make_options(photos, tmp_path / "out", **SMALL)
+    make.make(options, RECIPE)
+    task = late_task(options)
+    built = build.build_shard(task, lambda _: None)
+    assert built.shard == next(shard for shard in manifest.load(options.out).shards if shard.name == task.plan.name)
+    assert contents(options.out) == reference
+    assert not (options.out / shards.WORK).exists()
+
+
+def test_run_whose_twin_has_finished_the_dataset_ends_well(photos, make_options, tmp_path, monkeypatch, reference):
+    """As two runs of one command in a store, which has no locks."""
+    options, said = make_options(photos, tmp_path / "out", **SMALL), []
+    finish = collect.finish
+
+    def finished_by_another(*given, **how):
+        finish(*given, **how)
+        return finish(*given, **how)
+
+    monkeypatch.setattr(collect, "finish", finished_by_another)
+    made = make.make(options, RECIPE, tell=said.append)
+    assert made.manifest == manifest.load(options.out)
+    assert "Another run of the same plan has finished" in said[-1]
+    assert contents(options.out) == reference
+
+
+def test_pairs_of_rejected_scenes_are_not_counted_as_made(spoiled, make_options, tmp_path):
+    made = make.make(make_options(spoiled[0], tmp_path / "out", **SMALL), RECIPE)
+    assert made.took["pairs"] == sum(shard.records for shard in made.manifest.shards)
+    assert made.took["rejected"] > 0
+
+
+# --- where it may not lie, and how it ends ---
+
+
+@pytest.mark.parametrize("name", ["images", "depth", "camera"])
+def test_dataset_inside_of_its_inputs_is_refused(mine, make_options, name):
+    options = dataclasses.replace(make_options(mine, getattr(mine, name) / "a" / "out"), camera=mine.camera)
+    with pytest.raises(UsageError, match=rf"--out lies inside of --{name}. Expected a folder elsewhere"):
+        make.make(options, RECIPE)
+    assert not (getattr(mine, name) / "a").exists()
+
+
+def test_dataset_inside_of_another_is_refused(photos, make_options, tmp_path):
+    make.make(make_options(photos, tmp_path / "out", plan_only=True, **SMALL), RECIPE)
+    with pytest.raises(UsageError, match=r"--out lies inside of another dataset.*which has a plan.jsonl"):
+        make.make(make_options(photos, tmp_path / "out" / "x", **SMALL), RECIPE)
+
+
+def test_limit_on_the_size_of_files_is_not_called_a_full_disk(tmp_path):
+    with (
+        pytest.raises(
+            StoreError, match=r"cannot take a file of that size.*ulimit -f.*about 1,000 more bytes"
+        ) as caught,
+        running.on_disk(tmp_path, running.Need(10, 0, 100.0)),
+    ):
+        raise OSError(errno.EFBIG, "File too large")
+    assert "free on its disk" not in str(caught.value)
+
+
+def test_bytes_needed_are_never_below_the_estimate():
+    need = running.Need(10, 0, 100.0, made_pairs=5, made_bytes=50)
+    assert need.bytes == 1000
+    assert running.Need(10, 0, 1.0, made_pairs=5, made_bytes=50).bytes == 100
+
+
+def test_termination_ends_as_an_interrupt_and_says_how_far_it_came(photos, tmp_path):
+    out = tmp_path / "out"
+    argv = ["make", "--images", photos.images, "--depth", photos.depth, "--out", out, "--depth-scale", "0.001"]
+    argv += ["--variants", "21", "--shard-mb", "0.5", "--workers", "2", "--quality", "100"]
+    code = "import sys; from hazegen import cli; sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *map(str, argv)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (out / shards.WORK).exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate(timeout=20)[1]
+    if process.returncode != 0:  # it may have been done a moment before
+        assert process.returncode == 143, error
+        assert "error: terminated; " in error
+        assert " shards of this run are finished; the same command goes on." in error
+
+
+# --- digests of inputs ---
+
+
+@pytest.mark.parametrize(("number", "is_of_the_file"), [(errno.ENOENT, True), (errno.EACCES, True), (errno.EIO, False),
+                                                        (errno.EMFILE, False), (errno.ESTALE, False)])  # fmt: skip
+def test_only_errors_of_the_file_leave_its_digest_out(
+    mine, make_options, monkeypatch, tmp_path, number, is_of_the_file
+):
+    reading = planning.settings_for(make_options(mine, tmp_path / "out"), RECIPE).reading
+    scene = SceneRef("scene_000", "scene_000.png", "scene_000.png")
+
+    def fail(path):
+        raise OSError(number, "told")
+
+    monkeypatch.setattr(fingerprints, "_digest_of_parts", fail)
+    if is_of_the_file:
+        assert fingerprints.fingerprint(scene, reading) == {}
+    else:
+        with pytest.raises(OSError, match="told"):
+            fingerprints.fingerprint(scene, reading)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 196_608, 1_000_000])
+def test_large_object_of_a_store_is_told_by_three_parts(tmp_path, monkeypatch, size):
+    path = tmp_path / "x"
+    path.write_bytes(bytes(range(256)) * (size // 256) + bytes(size % 256))
+    expected = fingerprints._digest_of_parts(path)
+
+    class Remote:
+        def __init__(self):
+            self.read = 0
+
+        def stat(self):
+            return path.stat()
+
+        def read_part(self, start, stop):
+            assert 0 <= start < stop <= size
+            self.read += stop - start
+            return path.read_bytes()[start:stop]
+
+    remote = Remote()
+    monkeypatch.setattr(fingerprints.stores, "is_remote", lambda path: isinstance(path, Remote))
+    monkeypatch.setattr(fingerprints, "ONE_REQUEST", -1)
+    assert fingerprints._digest_of_parts(remote) == expected
+    assert remote.read <= 3 * fingerprints.PART
+
+
+# --- a dry run beside what lies in the folder ---
+
+
+def test_dry_run_says_what_is_there_already(photos, make_options, tmp_path, monkeypatch):
+    options = make_options(photos, tmp_path / "out", **SMALL)
+    assert (estimate(options, RECIPE).there, estimate(options, RECIPE).finished) == (0, False)
+    stopped(options, monkeypatch)
+    assert (estimate(options, RECIPE).there, estimate(options, RECIPE).finished) == (2, False)
+    make.make(options, RECIPE)
+    before = contents(options.out)
+    told = estimate(options, RECIPE)
+    assert (told.there, told.finished) == (told.shards, True)
+    with pytest.raises(RefusedError, match=r"another plan.*seed: 0 before, 1 now"):
+        estimate(dataclasses.replace(options, seed=1), RECIPE)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    with pytest.raises(RefusedError, match=r"is not empty"):
+        estimate(dataclasses.replace(options, out=tmp_path / "full"), RECIPE)
+    assert contents(options.out) == before
+
+
+def test_dry_run_tells_one_json_object_or_only_its_refusal(command):
+    status, printed, _ = command("--dry-run", "--progress", "json")
+    told = json.loads(printed)
+    assert (status, told["event"], told["found"]) == (0, "estimate", 8)
+    assert command("--dry-run", "--quiet") == (0, "", "")
+
+
+def test_estimated_time_is_that_of_the_worker_with_most_to_do():
+    assert _longest([10, 2, 2], 2) == 10
+    assert _longest([4, 4, 4], 2) == 8
+    assert _longest([3] * 8, 4) == 6
+    assert _longest([5], 1) == 5

@@ -396,7 +396,7 @@ def test_scene_whose_points_are_of_no_use_is_rejected_and_the_others_are_made(co
     words += ["--depth-kind", "depth-anything", "--sparse", tmp_path / "sparse", "--sparse-scale", 1 / 256]
     status, printed, error = command(*words, "--recipe.max-holes", 0.9, "--variants", 1)
     assert status == 3
-    assert "1 pairs of 1 scenes" in printed
+    assert "1 pair of 1 scene in" in printed
     assert "3 of 4 inputs were rejected" in error
     reasons = {key: row["reason"] for key, row in rows_of(tmp_path / "out").items()}
     assert "Scene '0' has no sparse depth. Expected one file of its name in" in reasons["0"]

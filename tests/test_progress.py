@@ -47,7 +47,7 @@ def test_json_lines_come_at_most_once_a_second_and_at_the_end(capsys, monkeypatc
         "pairs_per_s": 20.0,
         "mb_per_s": 0.0,
         "rejected": 0,
-        "seconds_left": 4.0,
+        "seconds_left": None,
     }
     assert lines[-1] | {"mb_per_s": 2.0, "rejected": 2, "seconds_left": 0.0} == lines[-1]
 
@@ -67,3 +67,28 @@ def test_bar_shows_rates_and_rejected(capsys):
     err = capsys.readouterr().err
     assert "making haze" in err
     assert "3 rejected" in err
+
+
+def test_last_json_line_has_the_end(capsys):
+    with Progress(10, "json") as shown:
+        shown.pairs(6)
+        shown.shard(1_000_000, 2, 4)
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["pairs"], line["of"], line["rejected"], line["seconds_left"]) == (6, 6, 2, 0.0)
+    assert line["mb_per_s"] > 0
+
+
+def test_time_left_is_of_the_last_seconds(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress(1000, "json") as shown:
+        for _ in range(60):  # slow at first
+            now[0] += 1.0
+            shown.pairs(1)
+        for _ in range(40):
+            now[0] += 1.0
+            shown.pairs(10)
+    told = [json.loads(line)["seconds_left"] for line in capsys.readouterr().err.splitlines()]
+    assert told[:2] == [None, None]
+    assert told[9] == pytest.approx(990)
+    assert told[-1] == pytest.approx((1000 - 60 - 400) / 10, rel=0.05)

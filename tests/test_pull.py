@@ -241,7 +241,7 @@ def test_other_content_is_refused(folder: Path, server: Server, tmp_path: Path, 
 
 def test_note_that_was_being_written_is_no_other_content(folder: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "source.json.tmp").write_text("{")
+    (tmp_path / "out" / "source.json.1-0a1b2c3d-0.tmp").write_text("{")
     pull.pull(SOURCE, tmp_path / "out")
     check_equal(folder, tmp_path / "out")
 

@@ -315,6 +315,8 @@ def test_manifest_and_plan_both_lost_are_told(copy, given):
     (copy / PLAN).write_text("{")
     left = told(repair.repair(copy, given), done=False)
     assert "It cannot be told from the rest either: '" in left[MANIFEST]
+    assert "hazegen repair" not in left[MANIFEST]
+    assert "with a new --out or after deleting this folder" in left[MANIFEST]
 
 
 # --- names ---
@@ -584,7 +586,7 @@ def test_damaged_table_of_a_derived_dataset_is_for_its_own_command(copy, given, 
     left = told(repair.repair(copy, RepairOptions()), done=False)
     verb = "split" if plan else "split, merge or sample"
     assert f"give the hazegen {verb} that made it again, with --out NEW" in left[INPUTS]
-    assert "--restart" not in left[INPUTS]
+    assert "the hazegen make" not in left[INPUTS]
 
 
 def test_plan_with_scenes_that_were_all_rejected_in_a_split_comes_back(inputs, make_options, load_recipe, tmp_path):

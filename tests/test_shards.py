@@ -144,10 +144,16 @@ def test_plan_is_read_as_it_was_written(tmp_path):
     ("header", "plans", "named"),
     [
         (HEADER | {"seed": 1}, plans_of(), "a different seed: 0 before, 1 now"),
-        (HEADER | {"recipe": {"name": "b"}}, plans_of(), "a different recipe: {'name': 'a'} before, {'name': 'b'} now"),
+        (HEADER | {"recipe": {"name": "b"}}, plans_of(), "a different recipe.name: a before, b now"),
         (HEADER | {"maps": True}, plans_of(), "a different maps: None before, True now"),
-        (HEADER, plans_of(6), "a different list of inputs, splits, or size of shards"),
-        (HEADER, plans_of(4), "a different list of inputs, splits, or size of shards"),
+        (
+            HEADER | {f"x{n}": 1 for n in range(8)},
+            plans_of(),
+            "a different x0: None before, 1 now; x1: .*x4.* and 3 more",
+        ),
+        ({**HEADER, "found": 6}, plans_of(6), "a different list of inputs, found: .* before, 6 now; new: '.*'"),
+        (HEADER, plans_of(6), "a different list of inputs, splits, or size of shards; new: '.*'"),
+        (HEADER, plans_of(4), "a different list of inputs, splits, or size of shards; gone: '.*'"),
         (HEADER, plans_of(5, 3), "a different list of inputs, splits, or size of shards"),
     ],
 )
@@ -235,3 +241,11 @@ def test_file_of_the_user_named_tmp_is_another_file(tmp_path):
     (tmp_path / "notes.tmp").touch()
     with pytest.raises(RefusedError, match=r"is not empty.*'notes.tmp' among them"):
         shards.check_out(tmp_path)
+
+
+def test_folder_of_a_derived_dataset_says_what_made_it(tmp_path):
+    (tmp_path / PLAN).write_text(json.dumps({"derived": "merge", "options": {}}) + "\n")
+    with pytest.raises(
+        RefusedError, match=r"received a different dataset: it was made by hazegen merge. Choose another"
+    ):
+        shards.write_plan(tmp_path, HEADER, plans_of())
