@@ -168,7 +168,7 @@ def test_split_file_leaves_scenes_out_and_says_so(dataset, tmp_path):
 def test_split_carries_rejected_inputs(rejecting, tmp_path):
     split(rejecting, tmp_path / "out", SplitOptions(**SMALL))
     assert check(tmp_path / "out").inputs == {"found": 6, "used": 5, "rejected": 1}
-    before = [row for row in inputs(rejecting) if row["fate"] == "rejected"]
+    before = [row | {"split": ""} for row in inputs(rejecting) if row["fate"] == "rejected"]
     assert [row for row in inputs(tmp_path / "out") if row["fate"] == "rejected"] == before
 
 
