@@ -64,9 +64,9 @@ def run(
         RefusedError: A worker has other versions, or one task killed several workers.
     """
     check(address)
+    from distributed.comm import CommClosedError
+
     with _client(address) as client, _quiet():
-        if not client.nthreads():
-            _log.warning("The scheduler at %s has no workers yet; waiting for the first.", address)
         _check_workers(client)
         sent = _Sent(client)
         waiting = iter(tasks)
@@ -82,7 +82,7 @@ def run(
                         report(done)
                         yield result
         except (CancelledError, OSError) as error:
-            if isinstance(error, CancelledError) or client.status != "running":
+            if isinstance(error, CancelledError | CommClosedError) or client.status != "running":
                 raise _lost(address) from error
             raise
 
@@ -163,8 +163,10 @@ def _check_workers(client: "Client") -> None:
     """Refuses workers with other versions of what decides the bytes than this process has."""
     from distributed.comm import CommClosedError
 
-    ours = fingerprints.versions()
-    for worker, theirs in sorted(_versions(client).items()):
+    ours, told = fingerprints.versions(), _versions(client)
+    if not told:
+        _log.warning("The scheduler has no workers yet; waiting for the first.")
+    for worker, theirs in sorted(told.items()):
         if isinstance(theirs, CommClosedError):  # it has left meanwhile, as workers may
             continue
         if isinstance(theirs, Exception):

@@ -655,7 +655,9 @@ def test_one_pair_in_a_folder_is_found_and_the_command_runs(tmp_path, monkeypatc
     assert [(made.images / ref.image, made.depth / ref.depth) for ref in found] == [
         (options.images / f"{names[0]}.png", options.images / f"{names[1]}.npy")
     ]
-    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-work")
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     command = shlex.split(make_command(report))
     assert cli.main([*command[1:], "--recipe.path", "plane", "--variants", "1", "--workers", "1"]) == 0
 

@@ -656,7 +656,7 @@ def test_hard_links_in_the_folder_are_not_written_through(
     fenced.mkdir()
     (fenced / "source.json").write_text(json.dumps({"artifact": "a", "digest": rooms.digest}))
     (fenced / ".pull").mkdir()
-    for name in ("source.json.tmp", "README.md", "manifest.json", manifest.load(folder).shards[0].name,
+    for name in ("source.json.1-0a1b2c3d-0.tmp", "README.md", "manifest.json", manifest.load(folder).shards[0].name,
                  ".pull/manifest.json", f".pull/{manifest.load(folder).shards[1].name}"):  # fmt: skip
         os.link(outside, fenced / name)
     pull.pull(SOURCE, fenced)

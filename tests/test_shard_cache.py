@@ -399,7 +399,8 @@ store = FakeStore(Path({store!r}))
 shards = [Shard(**shard) for shard in json.loads({shards!r})]
 if {slow}:
     def read(self, size=-1):
-        print("reading", flush=True)
+        sys.stdout.write("reading\\n")  # one write: threads print at the same time
+        sys.stdout.flush()
         time.sleep(60)
     stream_fixtures._Cut.read = read
     for shard in shards:
