@@ -39,16 +39,24 @@ def lock(folder: Path, *, shared: bool = False, tell: Callable[[str], object] = 
     file = _acquire(folder, shared, tell)
     try:
         if not shared:
-            stores.sweep(folder)
-            stores.sweep(folder / ".work")
+            _sweep(folder)
         yield
     finally:
+        # Workers that were killed because another one failed have left theirs, too.
+        with contextlib.suppress(OSError):
+            if not shared:
+                _sweep(folder)
         # The last one removes the file while it holds it: whoever has opened it meanwhile sees that it is gone.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_named(file, folder / NAME):
                 (folder / NAME).unlink()
         os.close(file)
+
+
+def _sweep(folder: Path) -> None:
+    stores.sweep(folder)
+    stores.sweep(folder / ".work")
 
 
 def _acquire(folder: Path, shared: bool, tell: Callable[[str], object]) -> int:

@@ -136,3 +136,16 @@ def test_other_failures_of_the_lock_are_failures_of_the_disk(tmp_path, monkeypat
     monkeypatch.setattr(locks.fcntl, "flock", fail)
     with pytest.raises(OSError, match="Input/output error"), locks.lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_killed_workers_leave_is_removed_when_a_run_fails(tmp_path, shared):
+    left = tmp_path / "train.tfrecord.1-0a1b2c3d-0.tmp"
+
+    def fail():
+        left.write_bytes(b"x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"), locks.lock(tmp_path, shared=shared):
+        fail()
+    assert left.exists() == shared
