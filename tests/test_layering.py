@@ -21,7 +21,11 @@ PURE |= {"hazegen.scattering", "hazegen.render", "hazegen.kernel", "hazegen.came
 PURE |= {"hazegen.scenery", *(name for name in MODULES if name.startswith("hazegen.scenery"))}
 FAST = {"hazegen.render", "hazegen.kernel", "hazegen.camera"}  # these alone may use cv2 and numba too
 PRINTERS = {name for name in MODULES if name.startswith("hazegen.cli")}
-PRINTERS |= {"aodnet.cli", "hazegen.verbs", "hazegen.progress"}
+PRINTERS |= {name for name in MODULES if name.startswith("aodnet.cli_")} | {
+    "aodnet.quiet",
+    "hazegen.verbs",
+    "hazegen.progress",
+}
 ONLY_IN = {
     "wandb": {"hazegen.tracking", "hazegen.artifacts", "aodnet.callbacks"},
     "gradio": {"aodnet.demo"},

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import wandb.util
 from wandb_fixtures import served
 from wandb_server import ENTITY, Server
 
@@ -269,6 +270,7 @@ def test_missing_library_names_the_extra(near: Path, monkeypatch: pytest.MonkeyP
     for name in (module, module.rpartition(".")[0]):
         if name:
             monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(wandb.util, "_not_importable", set())  # wandb remembers what is missing as long as it runs
     message = f"{scheme}:// needs a library that is not installed. Expected the extra '{scheme}'"
     with pytest.raises(UsageError, match=rf"{message}, received .* Run pip install 'hazegen\[{scheme}\]'."):
         build(near, f"{scheme}://bucket/pairs")
