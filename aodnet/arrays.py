@@ -1,22 +1,21 @@
 """Reads .npz files: arrays of numbers and text alone, nothing that is executed."""
 
+import io
+import math
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hazegen.depth.arrays import DAMAGED
+
 MAX_BYTES = 64_000_000  # a checkpoint of AOD-Net has 50 kB
-
-
-def _check_size(file: BinaryIO) -> None:
-    """Holds what a zip says it will unpack to against the limit, before any of it is unpacked."""
-    with zipfile.ZipFile(file) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > MAX_BYTES:
-        raise ValueError(f"{size:,} bytes when unpacked, more than {MAX_BYTES:,}")
-    file.seek(0)
+MAX_ARRAYS = 10_000
+_KINDS = "biufU"  # truth values, integers, floats, text
+_COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what numpy writes; others take what memory they please
+_ENTRY = b"PK\x01\x02"  # begins each member's entry in the directory of a zip
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -26,13 +25,67 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         ValueError: Damaged, cut, not a .npz file, too large, or with something else than arrays in it.
         OSError: Cannot be opened.
     """
-    with path.open("rb") as file:  # ours to close: numpy leaves it open where the zip is damaged
-        try:
-            _check_size(file)
-            loaded = np.load(file, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise ValueError("one array, not a .npz file of several")
-            with loaded:
-                return {name: loaded[name] for name in loaded.files}
-        except (TypeError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from None
+    return parse_npz(read_whole(path))
+
+
+def read_whole(path: Path) -> bytes:
+    """All bytes of a file of at most MAX_BYTES.
+
+    Raises:
+        ValueError: It is larger, or something that has no end, as a pipe.
+        OSError: Cannot be opened.
+    """
+    if not path.is_file():
+        raise ValueError("not a file")
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES:,} bytes")
+    return data
+
+
+def parse_npz(data: bytes) -> dict[str, NDArray[Any]]:
+    """All arrays in the bytes of a .npz file; sizes come from the headers, before anything is unpacked.
+
+    Raises:
+        ValueError: As for `read_npz`.
+    """
+    if data.count(_ENTRY) > MAX_ARRAYS:
+        raise ValueError(f"more than {MAX_ARRAYS:,} members")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            _check_members(members)
+            return {member.filename.removesuffix(".npy"): _read(archive, member) for member in members}
+    except (*DAMAGED, TypeError, KeyError, RuntimeError, MemoryError, OverflowError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _check_members(members: list[zipfile.ZipInfo]) -> None:
+    """Holds what a zip says it will unpack to against the limit."""
+    size = sum(member.file_size for member in members)
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes when unpacked, more than {MAX_BYTES:,}")
+    if any(member.compress_type not in _COMPRESSION for member in members):
+        raise ValueError("compressed in a way that numpy does not use")
+    if len({member.filename for member in members}) != len(members):
+        raise ValueError("two arrays of one name")
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(member) as file:
+        _check_header(file, member.file_size)
+    with archive.open(member) as file:
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        return array
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Numpy takes what memory the header asks for before it reads a number."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.kind not in _KINDS:
+        raise ValueError(f"numbers of type {dtype}")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise ValueError(f"{dtype} of shape {shape} in {size - file.tell()} bytes")

@@ -41,7 +41,7 @@ class WandbRun(keras.callbacks.Callback):
         self.session: Session | None = None
         self.inner: list[keras.callbacks.Callback] = []
         self.failed: set[str] = set()
-        self.source: str | None = None
+        self.sources: list[str] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._guard("start", self._open)
@@ -62,13 +62,13 @@ class WandbRun(keras.callbacks.Callback):
     def close(self, exit_code: int) -> None:
         """Ends the W&B run, whichever way the training ended."""
         if self.session is not None:
-            self._guard("lineage", self._use_source)  # once more, where the server was away at the start
+            self._guard("lineage", self._use_sources)  # once more, where the server was away at the start
             sessions.close_session(self.session, exit_code, self.say)
             self.session = None
 
     def _open(self) -> None:
         config = dataclasses.asdict(self.config) | {
-            "dataset": tracking.dataset_facts(self.paths.data),
+            "dataset": tracking.facts_of(self.paths.data),
             "code": tracking.code_facts(),
         }
         before = tracking.read_run(self.paths.out)
@@ -83,8 +83,7 @@ class WandbRun(keras.callbacks.Callback):
         where = session.run.url if session.online else sessions.shown(session.folder)
         self.say(f"W&B {'online' if session.online else 'offline'} ({self.choice.reason}): {where}")
         tracking.write_run(self.paths.out, session)
-        stream = open_stream(self.paths.data, self.paths)
-        pairs = sample_pairs(self.paths.data, "validation", self.what.wandb_pictures, stream)
+        pairs = self._pictures()
         best = _best_before(self.paths.out)
         self.inner = [
             Summary(session.run, best),
@@ -95,16 +94,27 @@ class WandbRun(keras.callbacks.Callback):
         for callback in self.inner:
             callback.set_model(self.model)
             callback.set_params(self.params)
-        self.source = config["dataset"]["artifact"]
-        if self.source and not session.online:
-            self.say(f"W&B: offline, so that {self.source} is in the run's config but not in its lineage.")
-        self._guard("lineage", self._use_source)
+        self.sources = tracking.artifacts_of(config["dataset"])
+        if self.sources and not session.online:
+            self.say(f"W&B: offline, so that {self.sources[0]} is in the run's config but not in its lineage.")
+        self._guard("lineage", self._use_sources)
 
-    def _use_source(self) -> None:
-        """Records that the run uses the dataset's artifact, where the server can be asked; once."""
-        if self.session is not None and self.session.online and self.source:
-            self.session.run.use_artifact(self.source)
-            self.source = None
+    def _pictures(self) -> list[Pair]:
+        """The validation pictures of the tables, from each dataset as many."""
+        folders, count = self.paths.data, self.what.wandb_pictures
+        shares = [len(range(place, count, len(folders))) for place in range(len(folders))]
+        return [
+            pair
+            for folder, share in zip(folders, shares, strict=True)
+            if share
+            for pair in sample_pairs(folder, "validation", share, open_stream(folder, self.paths))
+        ]
+
+    def _use_sources(self) -> None:
+        """Records that the run uses the datasets' artifacts, where the server can be asked; each once."""
+        while self.session is not None and self.session.online and self.sources:
+            self.session.run.use_artifact(self.sources[0])
+            self.sources.pop(0)
 
     def _pass_on(self, event: str, *arguments: Any) -> None:
         for callback in self.inner:

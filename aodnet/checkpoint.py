@@ -2,10 +2,17 @@
 
 A checkpoint holds arrays and one JSON text, nothing that is executed when it is read. The position
 in the data is (seed, epoch, step): the order is computed again from it, so no buffer is saved.
+
+The file is a .npz; the comment at its end is the SHA-256 of all the bytes before, written last. It is the mark
+of a complete file, and no bit of the file can change without being found.
 """
 
+import hashlib
+import io
 import json
-import os
+import re
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aodnet.arrays import read_npz
+from aodnet.arrays import parse_npz, read_whole
+from hazegen import stores
 from hazegen.errors import RefusedError
 
 FOLDER = "checkpoints"
 KEPT = 2
+_NAME = re.compile(r"epoch-(\d{5,12})-step-(\d{7,15})\.npz")
 _META = "meta"
+_MARK = b"sha256:"
+_DIGEST = 64  # hexadecimal digits
 
 
 @dataclass(frozen=True)
@@ -29,40 +40,65 @@ class Checkpoint:
         epoch, step: The next step to take is step `step` of epoch `epoch`, both from 0.
         arrays: Values of all variables, in the order in which the trainer lists them.
         meta: Plain values: the settings and the digest of the dataset.
+        names: Of the variables, in the same order.
     """
 
     epoch: int
     step: int
     arrays: list[NDArray[Any]]
     meta: dict[str, Any]
+    names: tuple[str, ...] = ()
+
+
+def of_variables(epoch: int, step: int, variables: Sequence[Any], meta: dict[str, Any]) -> Checkpoint:
+    """The state of Keras variables, with their names."""
+    arrays = [variable.numpy() for variable in variables]
+    return Checkpoint(epoch, step, arrays, meta, tuple(variable.path for variable in variables))
+
+
+def assign(saved: Checkpoint, variables: Sequence[Any]) -> None:
+    """Sets every variable to its saved value; all of them are looked at before any is touched.
+
+    Raises:
+        RefusedError: The checkpoint is of another network or optimizer: other names, shapes or types.
+    """
+    expected = [(variable.path, tuple(variable.shape), str(variable.dtype)) for variable in variables]
+    received = [
+        (name, array.shape, str(array.dtype)) for name, array in zip(saved.names, saved.arrays, strict=False)
+    ]  # fmt: skip
+    if received != expected or len(saved.arrays) != len(saved.names):
+        raise RefusedError(
+            f"The checkpoint does not fit. Expected the {len(expected)} variables of this network and optimizer, "
+            f"received {_difference(expected, received)}. Pass the run's own settings, or start a new run."
+        )
+    for variable, array in zip(variables, saved.arrays, strict=True):
+        variable.assign(array)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Writes a checkpoint (temp, fsync, rename, fsync of the folder) and removes all but the newest two."""
+    """Writes a checkpoint (temp, fsync, rename, fsync of the folder) and removes all but the newest two.
+
+    What a killed run has left half written goes, and so do checkpoints of a later position: a run that has gone
+    back to an older one does not believe them any more. One process at a time may write in a folder.
+
+    Raises:
+        RefusedError: An array holds something else than finite numbers; nothing is written.
+    """
+    data = _encode(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
+    stores.sweep(folder, "epoch-")
     path = folder / f"epoch-{checkpoint.epoch:05d}-step-{checkpoint.step:07d}.npz"
-    if any(array.dtype.hasobject for array in checkpoint.arrays):
-        raise ValueError("A checkpoint holds numbers. Expected no array of objects, which would be pickled.")
-    temporary = path.with_suffix(".tmp")
-    position = {"epoch": checkpoint.epoch, "step": checkpoint.step, "arrays": len(checkpoint.arrays)}
-    meta = json.dumps({**position, **checkpoint.meta}, sort_keys=True)
-    content: dict[str, Any] = {f"array{number:04d}": array for number, array in enumerate(checkpoint.arrays)}
-    content[_META] = np.array(meta)
-    with temporary.open("wb") as file:
-        np.savez(file, **content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    for old in _all(folder)[:-KEPT]:
+    with stores.whole_file(path) as file:
+        file.write(data)
+    paths = _all(folder)
+    place = paths.index(path)
+    for old in paths[: max(0, place + 1 - KEPT)] + paths[place + 1 :]:
         old.unlink()
     return path
 
 
 def load_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
-    """The newest checkpoint that can be read, and the names of newer ones that could not.
+    """The newest checkpoint that is whole, and newer ones that are not: the name of each, and why.
 
     Raises:
         RefusedError: There is none.
@@ -71,11 +107,12 @@ def load_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
     for path in reversed(_all(folder)):
         try:
             return _load(path), damaged
-        except (OSError, ValueError, KeyError, TypeError):
-            damaged.append(path.name)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            damaged.append(f"{path.name} ({error})")
+    received = f"only damaged ones: {'; '.join(damaged)}" if damaged else "none"
     raise RefusedError(
-        f"There is no checkpoint to resume from. Expected one in '{folder}', received "
-        f"{f'only damaged ones ({damaged})' if damaged else 'none'}. Start again without --resume, in a new folder."
+        f"There is no checkpoint to resume from. Expected one in '{folder}', received {received}. Start again without "
+        "--resume, in a new folder."
     )
 
 
@@ -84,13 +121,89 @@ def newest_path(folder: Path) -> Path:
     return _all(folder)[-1]
 
 
+def _encode(checkpoint: Checkpoint) -> bytes:
+    for number, array in enumerate(checkpoint.arrays):
+        if wrong := _wrong_numbers(array):
+            raise RefusedError(
+                f"Variable {number} ({''.join(checkpoint.names[number : number + 1])}) cannot be saved. Expected "
+                f"finite numbers, received {wrong}. Go on from the checkpoint before with --resume."
+            )
+    position = {"epoch": checkpoint.epoch, "step": checkpoint.step, "names": checkpoint.names}
+    meta = json.dumps({**position, "arrays": len(checkpoint.arrays), "run": checkpoint.meta}, sort_keys=True)
+    content: dict[str, Any] = {f"array{number:05d}": array for number, array in enumerate(checkpoint.arrays)}
+    content[_META] = np.array(meta)
+    buffer = io.BytesIO()
+    np.savez(buffer, **content)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = _MARK + b"0" * _DIGEST
+    data = buffer.getvalue()[:-_DIGEST]
+    return data + _digest(data)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
 def _load(path: Path) -> Checkpoint:
-    content = read_npz(path)
-    meta = dict(json.loads(str(content.pop(_META))))
-    if meta.pop("arrays") != len(content):
-        raise ValueError("arrays are missing")
-    return Checkpoint(meta.pop("epoch"), meta.pop("step"), [content[name] for name in sorted(content)], meta)
+    """One checkpoint.
+
+    Raises:
+        ValueError: Says what is wrong with it.
+        OSError, KeyError, TypeError, AttributeError, RecursionError: Others do.
+    """
+    data = read_whole(path)
+    if not data[:-_DIGEST].endswith(_MARK):
+        raise ValueError("cut, or no checkpoint: the mark of a complete one is not there")
+    if _digest(data[:-_DIGEST]) != data[-_DIGEST:]:
+        raise ValueError("its bytes are not those that were written")
+    content = parse_npz(data)
+    meta = json.loads(str(content.pop(_META)))
+    checkpoint = Checkpoint(
+        meta["epoch"], meta["step"], [content[name] for name in sorted(content)], meta["run"], tuple(meta["names"])
+    )
+    _check(checkpoint, meta["arrays"], path.name)
+    return checkpoint
+
+
+def _check(checkpoint: Checkpoint, arrays: int, name: str) -> None:
+    """Raises ValueError unless a checkpoint is what its own name and numbers say."""
+    numbers = (checkpoint.epoch, checkpoint.step, arrays)
+    if any(type(number) is not int for number in numbers) or not isinstance(checkpoint.meta, dict):
+        raise ValueError("its facts are of other types")
+    if (checkpoint.epoch, checkpoint.step) != _position(name):
+        raise ValueError(f"it is of epoch {checkpoint.epoch}, step {checkpoint.step}")
+    if arrays != len(checkpoint.arrays) or len(checkpoint.names) not in (0, arrays):
+        raise ValueError(f"it has {len(checkpoint.arrays)} of {arrays} arrays")
+    if any(not isinstance(text, str) for text in checkpoint.names):
+        raise ValueError("its names are no text")
+    for number, array in enumerate(checkpoint.arrays):
+        if wrong := _wrong_numbers(array):
+            raise ValueError(f"array {number} has {wrong}")
+
+
+def _wrong_numbers(array: NDArray[Any]) -> str:
+    """What is in an array beside finite numbers; empty where nothing is."""
+    if array.dtype.kind not in "biuf":
+        return f"values of type {array.dtype}"
+    return "" if np.isfinite(array).all() else "NaN or infinity"
+
+
+def _position(name: str) -> tuple[int, int] | None:
+    found = _NAME.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _all(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*.npz"))
+    """All checkpoints, the oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [(position, path) for path in folder.iterdir() if (position := _position(path.name)) is not None]
+    return [path for _, path in sorted(found)]
+
+
+def _difference(expected: Sequence[Any], received: Sequence[Any]) -> str:
+    """The first variable that is another, or how many there are."""
+    for ours, theirs in zip(expected, received, strict=False):
+        if ours != theirs:
+            return f"'{theirs[0]}', {theirs[1]} of {theirs[2]}, in place of '{ours[0]}', {ours[1]} of {ours[2]}"
+    return f"{len(received)}"

@@ -4,7 +4,9 @@ import sys
 
 from aodnet.cli_evaluate import run_evaluate
 from aodnet.cli_fit import run_fit
-from aodnet.cli_predict import run_import_weights, run_predict
+from aodnet.cli_predict import run_export, run_import_weights, run_predict
+from aodnet.lr_finder import run_find_lr
+from aodnet.overfit import run_overfit
 from hazegen.verbs import Verb, run_verb
 
 DESCRIPTION = "Trains, evaluates and applies AOD-Net on datasets made by hazegen."
@@ -13,9 +15,12 @@ DESCRIPTION = "Trains, evaluates and applies AOD-Net on datasets made by hazegen
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status (README, exit codes)."""
     verbs: dict[str, tuple[str, Verb]] = {
-        "fit": ("train AOD-Net on a dataset", run_fit),
+        "fit": ("train AOD-Net on datasets", run_fit),
+        "overfit": ("see whether the network learns one batch, for debugging", run_overfit),
+        "find-lr": ("find a learning rate by a short test", run_find_lr),
         "evaluate": ("score models beside baselines on pairs", run_evaluate),
-        "predict": ("remove haze from pictures", run_predict),
+        "predict": ("remove haze from pictures and videos", run_predict),
+        "export": ("write a model for ONNX, LiteRT or as a SavedModel", run_export),
         "import-weights": ("turn published weights (.npz) into ours", run_import_weights),
     }
     return run_verb("aodnet", DESCRIPTION, verbs, sys.argv[1:] if argv is None else argv)

@@ -1,6 +1,7 @@
 """The command `aodnet evaluate`."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
 from aodnet.quiet import load_tensorflow
@@ -13,6 +14,8 @@ from hazegen.verbs import new_parser
 def run_evaluate(argv: list[str]) -> int:
     """aodnet evaluate."""
     from aodnet import tracking
+    from aodnet.detectors import DetectorOptions, load_detector
+    from aodnet.measures import Measures
     from aodnet.pairs import Source
     from aodnet.streaming import CacheOptions
     from aodnet.tracking import TrackingOptions
@@ -21,32 +24,53 @@ def run_evaluate(argv: list[str]) -> int:
         "aodnet evaluate",
         "Scores models beside the hazy input, the best global affine and the dark channel prior.",
         "  aodnet evaluate --model runs/aodnet/best.weights.h5 --data dataset\n"
-        "  aodnet evaluate --model ours.weights.h5 theirs.weights.h5 --hazy hazy --clean gt --align crop",
+        "  aodnet evaluate --model ours.weights.h5 rooms --compare-to rooms --pairs SOTS/indoor --align crop\n"
+        "  aodnet evaluate --model ours.weights.h5 --hazy photos --fade\n"
+        "  aodnet evaluate --model rooms --data dataset --detector FastestDet.onnx --detector-names coco.names",
     )
-    parser.add_argument("--model", type=Path, nargs="+", required=True, help=".weights.h5 files")
+    parser.add_argument(
+        "--model", nargs="+", required=True, help=".weights.h5 files, or names of weights that come with the package"
+    )
     parser.add_argument("--out", default="runs/evaluation", help="[default: runs/evaluation]")
     config.add_options(parser, Source, "pairs")
     config.add_options(parser, CacheOptions, "datasets in a store")
+    config.add_options(parser, Measures, "measures")
+    config.add_options(parser, DetectorOptions, "objects in haze")
     config.add_options(parser, TrackingOptions, "Weights & Biases")
     given = parser.parse_args(argv)
     source = config.build(Source, config.given(given, Source))
+    measures = config.build(Measures, config.given(given, Measures))
+    detection = config.build(DetectorOptions, config.given(given, DetectorOptions))
     given.out = stores.on_disk(stores.place(given.out), "--out")
     options = config.build(TrackingOptions, config.given(given, TrackingOptions))
     choice = choose_mode(options.wandb or ("auto" if config.given(given, TrackingOptions) else "off"))
     if source.data is not None:
         source = dataclasses.replace(source, data=tracking.fetch(source.data))
+    detector = load_detector(detection) if detection.detector is not None else None
     load_tensorflow()
+    # Each model has a tf.function of its own, which TensorFlow takes for one that is traced again and again.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from aodnet import weights
-    from aodnet.evaluate import evaluate, format_table
-    from aodnet.pairs import count_pairs
+    from aodnet.detection import detect_models
+    from aodnet.detection_report import FOLDER, format_summary
+    from aodnet.evaluate import evaluate
+    from aodnet.reports import format_report
 
-    files = dict(zip(_labels(given.model), given.model, strict=True))
+    paths = [weights.find_weights(text) for text in given.model]
+    files = dict(zip(_labels(paths), paths, strict=True))
     models = {name: weights.load(path) for name, path in files.items()}
-    table = format_table(evaluate(models, source, given.out), source, count_pairs(source))
-    (given.out / "table.md").write_text(table + "\n", encoding="utf-8")
-    print(table)
+    report = evaluate(models, source, given.out, measures)
+    print(format_report(report))
+    if detector is not None:
+        objects = detect_models(models, source, detector, detection.iou, given.out)
+        print(f"\n{format_summary(objects)}")
     tracking.log_evaluation(options, choice, given.out, files, source.data, print)
-    print(f"\neach image: '{given.out}/scores.csv'; best, median and worst: '{given.out}/strip.png'.")
+    shown = "best, median and worst" if source.has_clean else "least, median and most haze"
+    print(f"\neach image: '{given.out}/scores.csv'; {shown}: '{given.out}/strip.png'.")
+    if report.bins:
+        print(f"by haze: '{given.out}/levels.csv' and '{given.out}/levels.png'.")
+    if detector is not None:
+        print(f"objects: '{given.out}/{FOLDER}'.")
     return 0
 
 

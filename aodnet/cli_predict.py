@@ -1,4 +1,4 @@
-"""The commands that apply trained weights: `aodnet predict` and `import-weights`."""
+"""The commands that apply trained weights: `aodnet predict`, `export` and `import-weights`."""
 
 from pathlib import Path
 
@@ -12,23 +12,103 @@ def run_predict(argv: list[str]) -> int:
     """aodnet predict."""
     parser = new_parser(
         "aodnet predict",
-        "Removes haze from pictures of any size: 8 or 16 bits, grey, RGB or RGBA.",
-        "  aodnet predict --model runs/aodnet/best.weights.h5 foggy.jpg --out restored\n"
-        "  aodnet predict --model runs/aodnet/best.weights.h5 photos/ --out restored",
+        "Removes haze from pictures of any size (8 or 16 bits, grey, RGB or RGBA) and from videos, frame by frame.\n"
+        "Without --model by the weights that come with the package.",
+        "  aodnet predict photo.jpg\n"
+        "  aodnet predict photos/ --recursive --out restored\n"
+        "  aodnet predict clip.mp4 --side-by-side labelled\n"
+        "  aodnet predict photo.jpg --model runs/first/best.weights.h5\n"
+        "  aodnet predict photo.jpg --model aodnet.onnx",
     )
-    parser.add_argument("inputs", type=Path, nargs="+", metavar="IN", help="pictures, or folders of pictures")
-    parser.add_argument("--model", type=Path, required=True, help=".weights.h5 file")
-    parser.add_argument("--out", required=True, help="folder for the restored pictures")
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="IN", help="pictures, videos, or folders of them")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="a .weights.h5 file, the name of weights of the package, a .onnx or .tflite file of `aodnet export`, or "
+        "the folder of a SavedModel [default: the package's weights]",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("keras", "onnx", "litert", "savedmodel"),
+        help="what runs it [default: keras for weights, else what the file is for; a SavedModel, which is a program, "
+        "runs only where this is given]",
+    )
+    parser.add_argument("--out", default="restored", help="folder for the results [default: restored]")
+    parser.add_argument("--recursive", action="store_true", help="enter the folders of folders")
+    parser.add_argument(
+        "--side-by-side",
+        choices=("plain", "labelled"),
+        help="show the hazy picture on the left of each result",
+    )
     given = parser.parse_args(argv)
     given.out = stores.on_disk(stores.place(given.out), "--out")
-    load_tensorflow()
-    from aodnet import weights
+    from aodnet import runtimes
     from aodnet.predict import predict
 
-    done = predict(weights.load(given.model), given.inputs, given.out)
-    print(f"{len(done.written)} pictures restored into '{given.out}'.")
+    if runtimes.needs_tensorflow(given.model, given.runtime):
+        load_tensorflow()
+    restore = runtimes.load(given.model, given.runtime)
+    done = predict(restore, given.inputs, given.out, recursive=given.recursive, beside=given.side_by_side)
+    for remark in done.remarks:
+        print(remark)
+    print(f"{len(done.written)} {_kinds(done.written)} restored into '{given.out}'.")
     if done.problems:
         raise RefusedError(f"{len(done.problems)} inputs could not be restored:\n  " + "\n  ".join(done.problems))
+    return 0
+
+
+def _kinds(paths: list[Path]) -> str:
+    from aodnet.video import SUFFIXES
+
+    return "pictures and videos" if any(path.suffix.lower() in SUFFIXES for path in paths) else "pictures"
+
+
+def run_export(argv: list[str]) -> int:
+    """aodnet export."""
+    parser = new_parser(
+        "aodnet export",
+        "Writes a model for another runtime, runs it there, and compares it with the Keras model.\n"
+        "All formats take and give (count, height, width, 3) float32, RGB, sRGB-coded in [0, 1].",
+        "  aodnet export --model runs/first/best.weights.h5 --format onnx --out aodnet.onnx\n"
+        "  aodnet export --format litert --out aodnet.tflite\n"
+        "  aodnet export --format litert-int8 --data hazy_photos/ --height 480 --width 640 --out aodnet-int8.tflite\n"
+        "  aodnet export --format savedmodel --out aodnet-savedmodel",
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a .weights.h5 file, or the name of weights of the package [default: its own]"
+    )
+    parser.add_argument("--format", required=True, choices=("savedmodel", "onnx", "litert", "litert-int8"))
+    parser.add_argument("--out", required=True, help="file (.onnx, .tflite), or a new folder for a SavedModel")
+    parser.add_argument("--height", type=int, metavar="PX", help="the one height it takes [default: any]")
+    parser.add_argument("--width", type=int, metavar="PX", help="the one width it takes [default: any]")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="litert-int8: a dataset, or a folder of hazy pictures, from whose values its ranges are taken "
+        "[default: procedural scenes]",
+    )
+    given = parser.parse_args(argv)
+    if given.data is not None and given.format != "litert-int8":
+        raise UsageError(
+            f"--data belongs to litert-int8. Expected it beside that format, received it beside {given.format}. Leave "
+            "it out."
+        )
+    given.out = stores.on_disk(stores.place(given.out), "--out")
+    load_tensorflow()
+    from aodnet import calibration, weights
+    from aodnet.export import export
+
+    model = weights.load(weights.find_weights(given.model or weights.DEFAULT))
+    pictures, origin = calibration.pictures(given.data) if given.format == "litert-int8" else ((), "")
+    done = export(
+        model, given.format, given.out, height=given.height, width=given.width, pictures=pictures, origin=origin
+    )
+    sizes = ", ".join(f"{height} x {width}" for height, width in done.sizes)
+    print(f"'{done.path}': {done.bytes:,} bytes.")
+    if done.psnr_db is None:
+        print(f"Largest difference from Keras: {done.max_error:.2g}, on pictures of {sizes}.")
+    else:
+        print(f"{done.psnr_db:.1f} dB PSNR against Keras, largest difference {done.max_error:.2g}, on {origin}.")
     return 0
 
 

@@ -1,187 +1,296 @@
-"""aodnet evaluate: models beside the baselines that any of them must beat, under one protocol."""
+"""aodnet evaluate: models beside the baselines that any of them must beat, in one pass and flat memory."""
 
+import contextlib
 import csv
-import json
-import math
-from collections.abc import Callable
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from aodnet import metrics
+from aodnet import ablation, levels, metrics, noreference, reports, strips
 from aodnet.baselines import AffineFit, dark_channel_prior
-from aodnet.pairs import Pair, Source, count_pairs, read_pairs
+from aodnet.levels import LevelTally
+from aodnet.measures import Measures
+from aodnet.pairs import Pair, Picture, Source, count_pairs, read_pairs, read_pictures
 from aodnet.predict import restore_picture, restorer
-from hazegen import engine, images, manifest
+from aodnet.protocols import parse_protocols
+from aodnet.reports import Report
+from aodnet.significance import Difference, Interval, Tally, compare, interval
+from aodnet.strips import Method
+from hazegen import engine, images
+from hazegen.errors import RefusedError, UsageError
 
-METRICS = ("psnr", "ssim", "ciede2000")
-RESAMPLES = 2000
+HAZY, AFFINE, DARK_CHANNEL = "hazy input", "best global affine", "dark channel prior"
+CUTS = (ablation.MEANS, ablation.POINTWISE, ablation.BOTH)
+# Pairs that the global affine is fitted to: all, or this many, evenly spread.
+FIT_PAIRS = 1000
+WORST = 5
 
-Method = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Score:
-    """One method on one image."""
-
-    image: str
-    scene: str
-    method: str
-    psnr: float
-    ssim: float
-    ciede2000: float
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """Mean, median and 95 % bootstrap interval of the mean of one metric."""
+@dataclass
+class Shown:
+    """The images that the strip will show, as they are met.
 
-    mean: float
-    median: float
-    low: float
-    high: float
-
-
-Table = dict[str, dict[str, Interval]]
-
-
-def evaluate(models: dict[str, keras.Model], source: Source, out: Path) -> Table:
-    """Scores the hazy input, the baselines and each model on every pair.
-
-    The outputs are rounded to 8 bits, as `aodnet predict` writes them. Leaves in `out`: scores.csv
-    (each method on each image), summary.json, and strip.png (best, median and worst image).
-
-    Returns:
-        For each method, in order, its interval for each metric.
+    Attributes:
+        method, metric: What ranks them, by number.
+        ranked: The lowest and the highest so far, each with its value.
+        worst: Values and names of the lowest, negated, the least negative last to leave.
     """
+
+    method: int
+    metric: int
+    ranked: dict[str, tuple[float, Picture]] = field(default_factory=dict)
+    worst: list[tuple[float, str]] = field(default_factory=list)
+
+    def add(self, picture: Picture, values: Floats) -> None:
+        """Keeps an image if it is one of them."""
+        value = float(values[self.method, self.metric])
+        if "lowest" not in self.ranked or value < self.ranked["lowest"][0]:
+            self.ranked["lowest"] = value, picture
+        if "highest" not in self.ranked or value >= self.ranked["highest"][0]:
+            self.ranked["highest"] = value, picture
+        heapq.heappush(self.worst, (-value, picture.name))
+        if len(self.worst) > WORST:
+            heapq.heappop(self.worst)
+
+
+@dataclass
+class Found:
+    """What an evaluation gathers on its one way through the pictures."""
+
+    tally: Tally
+    binned: LevelTally
+    shown: Shown
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def add(self, picture: Picture, values: Floats) -> None:
+        """One picture and the values of all methods, (methods, metrics)."""
+        self.tally.add(picture.scene, values)
+        self.binned.add_image(_levels_of(picture, values), values)
+        self.shown.add(picture, values)
+        _hash(self.digest, picture)
+
+
+def evaluate(models: Mapping[str, keras.Model], source: Source, out: Path, measures: Measures | None = None) -> Report:
+    """Scores the hazy input, the baselines and each model on every picture.
+
+    The outputs are rounded to 8 bits, as `aodnet predict` writes them. Leaves in `out`: scores.csv (each
+    method on each image), summary.json, table.md, strip.png (best, median and worst image), and where haze or distance
+    is known levels.csv and levels.png.
+
+    Raises:
+        UsageError: A choice of `measures` that these methods or this source cannot have.
+        RefusedError: Pictures that cannot be read, compared or measured.
+    """
+    measures = measures or Measures()
+    _check(measures, source, models)
+    methods, names = _methods(models, source, measures), _metrics(measures, source)
     out.mkdir(parents=True, exist_ok=True)
-    methods: dict[str, Method] = {
-        "hazy input": _unchanged,
-        "best global affine": fit_affine(source).apply,
-        "dark channel prior": dark_channel_prior,
-        **{name: _method(model) for name, model in models.items()},
-    }
-    scores: list[Score] = []
-    with (
-        ThreadPoolExecutor(engine.cores()) as pool,
-        tqdm(total=count_pairs(source), desc="evaluating", unit="image", disable=None) as bar,
-    ):
-        for pair in read_pairs(source):
-            scores += pool.map(lambda name, pair=pair: score(pair, name, methods[name]), methods)
-            bar.update()
-    table = summarise(scores)
-    _write_csv(out / "scores.csv", scores)
-    _write_summary(out / "summary.json", table, source, len(scores) // len(methods))
-    main = list(methods)[-1]
-    (out / "strip.png").write_bytes(images.encode(strip(scores, methods, main, source), ".png"))
-    return table
+    shown = Shown(list(methods).index(list(models)[-1]) if source.has_clean else 0, 0)
+    found = Found(Tally(len(methods), len(names)), LevelTally(list(methods), names), shown)
+    with _lines(out / "scores.csv", names) as write:
+        for picture, values in _scored(methods, source, measures, found.binned):
+            for name, row in zip(methods, values, strict=True):
+                write((picture.name, picture.scene, name, *(f"{value:.6f}" for value in row)))
+            found.add(picture, values)
+    report = _report(list(methods), list(models), names, found, source, measures)
+    reports.write(out, report)
+    (out / "strip.png").write_bytes(images.encode(_strip(found, methods, source), ".png"))
+    return report
 
 
-def score(pair: Pair, name: str, method: Method) -> Score:
-    """One method on one pair."""
-    restored = method(pair.hazy)
-    return Score(
-        pair.name,
-        pair.scene,
-        name,
-        metrics.psnr(restored, pair.clean, data_range=255.0),
-        metrics.ssim(restored, pair.clean, data_range=255.0),
-        metrics.ciede2000(restored, pair.clean),
-    )
+def _check(measures: Measures, source: Source, models: Mapping[str, keras.Model]) -> None:
+    parse_protocols(measures.protocol)
+    if measures.ablation and not source.has_clean:
+        raise UsageError(
+            "--ablation measures a gain in dB. Expected clean images beside it, received hazy ones alone. Leave it "
+            "out, or pass --clean."
+        )
+    if taken := {HAZY, AFFINE, DARK_CHANNEL} & set(models):
+        raise UsageError(f"A model has the name of a baseline. Expected another, received {sorted(taken)}. Rename it.")
+    rows = _row_names(models, source, measures)
+    if measures.compare_to is not None and measures.compare_to not in rows:
+        raise UsageError(
+            f"--compare-to names no row. Expected one of {', '.join(rows)}, received '{measures.compare_to}'. Fix it."
+        )
+    if measures.fade:
+        noreference.load_fade()
+
+
+def _row_names(models: Iterable[str], source: Source, measures: Measures) -> list[str]:
+    """Every row of the table, in order."""
+    baselines = [HAZY, AFFINE, DARK_CHANNEL] if source.has_clean else [HAZY, DARK_CHANNEL]
+    cuts = CUTS if measures.ablation else ()
+    return [*baselines, *(row for name in models for row in (name, *(_cut(name, cut) for cut in cuts)))]
+
+
+def _methods(models: Mapping[str, keras.Model], source: Source, measures: Measures) -> dict[str, Method]:
+    """What makes each row of the table, in order."""
+    methods: dict[str, Method] = {HAZY: _unchanged}
+    if source.has_clean:
+        methods[AFFINE] = fit_affine(source).apply
+    methods[DARK_CHANNEL] = dark_channel_prior
+    for name, model in models.items():
+        methods[name] = _method(model)
+        if measures.ablation:
+            methods |= {_cut(name, cut): _method(less) for cut, less in ablation.variants(model)}
+    return methods
+
+
+def _cut(name: str, cut: str) -> str:
+    return f"{name}, {cut}"
 
 
 def fit_affine(source: Source) -> AffineFit:
-    """The best gain and offset for each channel over all pairs of `source`."""
+    """The best gain and offset for each channel over the pairs of `source`, at most `FIT_PAIRS` of them."""
     fitted = AffineFit()
-    for pair in read_pairs(source):
+    for pair in read_pairs(source, step=-(-count_pairs(source) // FIT_PAIRS)):
         fitted.add(pair.hazy, pair.clean)
     return fitted
 
 
-def summarise(scores: list[Score]) -> Table:
-    """Each method's mean, median and interval; scenes, not images, are drawn in the bootstrap.
+def _metrics(measures: Measures, source: Source) -> tuple[str, ...]:
+    """Every column of the table, in order."""
+    protocols = parse_protocols(measures.protocol) if source.has_clean else ()
+    names = [f"{metric}_{protocol.name}" for protocol in protocols for metric in ("psnr", "ssim")]
+    names += ["ciede2000"] if source.has_clean else []
+    if measures.without_reference or not source.has_clean:
+        names += noreference.MEASURES
+    return (*names, *(["fade"] if measures.fade else []))
 
-    The hazy images of one scene are alike, so drawing them one by one would make the interval too narrow.
+
+def score(picture: Picture, restored: Pixels, measures: Measures) -> dict[str, float]:
+    """All metrics of one restored picture, in the order of the table's columns.
+
+    Raises:
+        RefusedError: Names the picture that cannot be measured.
     """
-    table: Table = {}
-    for name in dict.fromkeys(score.method for score in scores):
-        own = [score for score in scores if score.method == name]
-        groups = np.unique([score.scene for score in own], return_inverse=True)[1]
-        table[name] = {
-            metric: _interval(np.array([getattr(score, metric) for score in own]), groups) for metric in METRICS
+    values: dict[str, float] = {}
+    try:
+        if isinstance(picture, Pair):
+            for protocol in parse_protocols(measures.protocol):
+                values[f"psnr_{protocol.name}"] = protocol.psnr(restored, picture.clean, 255.0)
+                values[f"ssim_{protocol.name}"] = protocol.ssim(restored, picture.clean, 255.0)
+            values["ciede2000"] = metrics.ciede2000(restored, picture.clean)
+    except RefusedError as error:
+        raise RefusedError(f"'{picture.name}' cannot be measured. {error}") from None
+    if measures.without_reference or not isinstance(picture, Pair):
+        values |= noreference.measure(picture.hazy, restored)
+    if measures.fade:
+        values["fade"] = noreference.fade(restored)
+    return values
+
+
+def _scored(
+    methods: Mapping[str, Method], source: Source, measures: Measures, binned: LevelTally
+) -> Iterator[tuple[Picture, Floats]]:
+    """Each picture with the values of all methods, (methods, metrics); its pixels' errors go into `binned`."""
+    with (
+        ThreadPoolExecutor(engine.cores()) as pool,
+        tqdm(total=count_pairs(source), desc="evaluating", unit="image", disable=None) as bar,
+    ):
+        for picture in read_pictures(source):
+            places = _places(picture)
+            rows = list(pool.map(partial(_row, picture, places, measures), methods.values()))
+            for level, where in places.items():
+                squares = np.stack([row[1][level] for row in rows])
+                binned.add_pixels(level, squares, levels.count_pixels(level, where))
+            yield picture, np.array([row[0] for row in rows])
+            bar.update()
+
+
+def _row(
+    picture: Picture, places: Mapping[str, NDArray[np.intp]], measures: Measures, method: Method
+) -> tuple[list[float], dict[str, Floats]]:
+    """One method's metrics on one picture, and its squared errors in the bins of each level of pixels."""
+    restored = method(picture.hazy)
+    squares = {}
+    if isinstance(picture, Pair):
+        squares = {level: levels.squares_in(level, where, restored, picture.clean) for level, where in places.items()}
+    return list(score(picture, restored, measures).values()), squares
+
+
+def _places(picture: Picture) -> dict[str, NDArray[np.intp]]:
+    """The bin of each pixel, for what is known of the pixels."""
+    if not isinstance(picture, Pair):
+        return {}
+    known = {"transmission": picture.transmission, "distance_m": picture.distance_m}
+    return {level: levels.bins_of(level, values) for level, values in known.items() if values is not None}
+
+
+def _levels_of(picture: Picture, values: Floats) -> Mapping[str, float]:
+    """How thick the haze is: as the record says, else by what the hazy input scores."""
+    if not isinstance(picture, Pair):
+        return {}
+    return picture.levels or {"hazy_psnr": float(values[0, 0])}
+
+
+def _report(
+    rows: list[str], models: list[str], names: tuple[str, ...], found: Found, source: Source, measures: Measures
+) -> Report:
+    tally = found.tally
+    means, medians, resampled = tally.means(), tally.medians(), tally.resampled()
+
+    def against(name: str, other: str, metric: str) -> Difference:
+        a, b, m = rows.index(name), rows.index(other), names.index(metric)
+        return compare(means[a, m], means[b, m], resampled[:, a, m], resampled[:, b, m], tally.scenes)
+
+    table: dict[str, dict[str, Interval]] = {
+        name: {
+            metric: interval(means[row, column], medians[row, column], resampled[:, row, column])
+            for column, metric in enumerate(names)
         }
-    return table
+        for row, name in enumerate(rows)
+    }
+    to, cut_models = measures.compare_to, models if measures.ablation else []
+    return Report(
+        images=tally.images,
+        scenes=tally.scenes,
+        protocols=parse_protocols(measures.protocol) if source.has_clean else (),
+        metrics=names,
+        table=table,
+        compared_to=to,
+        differences={n: {m: against(n, to, m) for m in names} for n in rows if n != to} if to is not None else {},
+        gains={name: {cut: against(name, _cut(name, cut), names[0]) for cut in CUTS} for name in cut_models},
+        bins=found.binned.bins(),
+        worst=tuple((name, -low) for low, name in sorted(found.shown.worst, reverse=True)) if source.has_clean else (),
+        pictures=found.digest.hexdigest(),
+        cuts=tuple(_cut(name, cut) for name in cut_models for cut in CUTS),
+        source=source,
+    )
 
 
-def _interval(values: NDArray[np.float64], groups: NDArray[np.intp]) -> Interval:
-    sums, counts = np.bincount(groups, values), np.bincount(groups)
-    drawn = np.random.default_rng(0).integers(len(counts), size=(RESAMPLES, len(counts)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    # The nearest rank, not a mean of two: equal images have an infinite PSNR.
-    low, high = np.percentile(means, [2.5, 97.5], method="nearest")
-    return Interval(float(values.mean()), float(np.median(values)), float(low), float(high))
+def _strip(found: Found, methods: Mapping[str, Method], source: Source) -> Pixels:
+    """Best, median and worst image, of which the median one is read again."""
+    low, high = (found.shown.ranked[end][1] for end in ("lowest", "highest"))
+    number = found.tally.at_median(found.shown.method, found.shown.metric)
+    if source.has_clean:
+        rows = {"best": high, "median": next(read_pairs(source, start=number)), "worst": low}
+    else:
+        middle = next(picture for at, picture in enumerate(read_pictures(source)) if at == number)
+        rows = {"least haze": low, "median": middle, "most haze": high}
+    return strips.strip(rows, {name: method for name, method in methods.items() if not name.endswith(CUTS)})
 
 
-def format_table(table: Table, source: Source, pairs: int) -> str:
-    """The table as Markdown, with the protocol that its figures belong to."""
-    lines = [
-        f"Protocol {metrics.PROTOCOL}: {protocol_text(source)}; {pairs} pairs.",
-        "Each cell: mean (median), 95 % bootstrap interval of the mean.",
-        "",
-        "| method | PSNR [dB] | SSIM | CIEDE2000 |",
-        "|---|---|---|---|",
-    ]
-    for name, row in table.items():
-        cells = (_cell(row[metric], digits) for metric, digits in zip(METRICS, (2, 4, 2), strict=True))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def _hash(digest: "hashlib._Hash", picture: Picture) -> None:
+    digest.update(picture.name.encode("utf-8", "surrogateescape") + str(picture.hazy.shape).encode())
+    digest.update(np.ascontiguousarray(picture.hazy).data)
+    if isinstance(picture, Pair):
+        digest.update(np.ascontiguousarray(picture.clean).data)
 
 
-def _cell(interval: Interval, digits: int) -> str:
-    mean, median, low, high = (f"{value:.{digits}f}" for value in vars(interval).values())
-    return f"{mean} ({median}), {low} to {high}"
-
-
-def protocol_text(source: Source) -> str:
-    """What decides the figures beside the pictures themselves."""
-    cut = "sizes cut to the common centre" if source.align == "crop" else "full size"
-    return f"float64, each image by itself, output rounded to 8 bits, RGB, range 255, {cut}"
-
-
-def strip(scores: list[Score], methods: dict[str, Method], main: str, source: Source) -> NDArray[np.uint8]:
-    """Best, median and worst image of method `main` by PSNR: hazy, each method, clean, with their PSNR."""
-    ranked = sorted((s for s in scores if s.method == main), key=lambda s: s.psnr)
-    chosen = {"best": ranked[-1].image, "median": ranked[len(ranked) // 2].image, "worst": ranked[0].image}
-    rows: dict[str, NDArray[np.uint8]] = {}
-    for pair in read_pairs(source):
-        for rank in [rank for rank, image in chosen.items() if image == pair.name]:
-            pictures = {name: method(pair.hazy) for name, method in methods.items()}
-            tiles = [
-                _tile(p, f"{n} {metrics.psnr(p, pair.clean, data_range=255.0):.2f} dB") for n, p in pictures.items()
-            ]
-            rows[rank] = np.hstack([*tiles, _tile(pair.clean, f"clean ({rank}: {pair.name})")])
-    width = max(row.shape[1] for row in rows.values())
-    padded = [np.pad(rows[r], ((0, 0), (0, width - rows[r].shape[1]), (0, 0)), constant_values=255) for r in chosen]
-    return np.vstack(padded)
-
-
-def _tile(pixels: NDArray[np.uint8], caption: str, width: int = 280) -> NDArray[np.uint8]:
-    height = round(pixels.shape[0] * width / pixels.shape[1])
-    tile = Image.new("RGB", (width + 4, height + 20), "white")
-    tile.paste(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX), (0, 18))
-    ImageDraw.Draw(tile).text((2, 2), caption, "black", ImageFont.load_default(11))
-    return np.asarray(tile, np.uint8)
-
-
-def _unchanged(hazy: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _unchanged(hazy: Pixels) -> Pixels:
     return hazy
 
 
@@ -190,24 +299,12 @@ def _method(model: keras.Model) -> Method:
     return lambda hazy: restore_picture(restore, hazy, "image").astype(np.uint8)
 
 
-def _write_csv(path: Path, scores: list[Score]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+@contextlib.contextmanager
+def _lines(path: Path, names: tuple[str, ...]) -> Iterator[Callable[[Iterable[str]], object]]:
+    """Writes the lines of scores.csv as they come; the file has its name when it is complete."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(("image", "scene", "method", *METRICS))
-        for score in scores:
-            values = (f"{getattr(score, metric):.6f}" for metric in METRICS)
-            writer.writerow((score.image, score.scene, score.method, *values))
-
-
-def _as_json(interval: Interval) -> dict[str, float | None]:
-    """JSON has no infinity: the PSNR of equal images is null there."""
-    return {name: value if math.isfinite(value) else None for name, value in vars(interval).items()}
-
-
-def _write_summary(path: Path, table: Table, source: Source, pairs: int) -> None:
-    rows = {name: {metric: _as_json(interval) for metric, interval in row.items()} for name, row in table.items()}
-    content: dict[str, Any] = {"protocol": metrics.PROTOCOL, "definition": protocol_text(source), "pairs": pairs}
-    content |= {"methods": rows, "version": version("hazegen")}
-    if source.data is not None:
-        content["dataset"] = manifest.digest(manifest.load(source.data))
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        writer.writerow(("image", "scene", "method", *names))
+        yield writer.writerow
+    temporary.replace(path)

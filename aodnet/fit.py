@@ -1,33 +1,37 @@
-"""aodnet fit: the training loop, on a GPU where there is one.
+"""aodnet fit: the training loop, for the CPU, one GPU, several, and several machines.
 
-One loop of ours on tf.distribute's public API, because model.fit cannot resume inside an epoch. It
-drives Keras callbacks through keras.callbacks.CallbackList, so every Keras callback works here.
+One loop of ours on tf.distribute's public API, because model.fit cannot resume inside an epoch and fails with
+several machines. It drives Keras callbacks through keras.callbacks.CallbackList, so every Keras callback works
+here; the values that a step gives them are tensors, and reading one waits for the device.
 """
 
-import dataclasses
 import importlib.util
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
-import yaml
 from tqdm import tqdm
 
-from aodnet import checkpoint, data, losses, metrics, run_folder, shards, streaming, weights
+from aodnet import data, faults, online, run_folder, waiting, weights, workers
+from aodnet import run as runs
 from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig, FitPaths
-from aodnet.streaming import Stream
-from aodnet.trainer import Trainer, choose_strategy
-from hazegen import manifest as manifests
-from hazegen.errors import RefusedError, UsageError
-from hazegen.manifest import Manifest
+from aodnet.faults import NotFinite
+from aodnet.run import Run
+from aodnet.trainer import Look, Trainer, choose_strategy
+from aodnet.waiting import Waiting
+from hazegen.errors import RefusedError
 
 EXAMPLES = 4
+# Steps between two looks at what the device has seen. Every process of a run looks at the same steps.
+LOOK = 50
+PATIENCE = 20
+_SHORT_S = 5.0  # an epoch in which the pipeline's start is most of the waiting
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,11 @@ class Fitted:
         run: Its folder.
         device: What it was trained on.
         epochs: How many the run has come to, those before a resume included.
-        best: The row of history.csv (epochs from 0) with the highest validation PSNR.
+        best: The row of history.csv (epochs from 0) with the highest validation PSNR; empty where another process
+            writes.
         seconds: Time taken.
+        skipped: (epoch, step), both from 0, of batches that were left out because of NaN.
+        lost: What could not be read, where --on-damage is skip.
     """
 
     run: Path
@@ -47,26 +54,8 @@ class Fitted:
     epochs: int
     best: dict[str, float]
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What stays the same through a run: where, how, on what, its steps in an epoch, and how a store is read."""
-
-    paths: FitPaths
-    config: FitConfig
-    dataset: Manifest
-    steps: int
-    stream: Stream | None
-    say: Callable[[str], object]
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.paths.out / checkpoint.FOLDER
-
-    def settings(self) -> dict[str, Any]:
-        """All that decides the weights, apart from the machine."""
-        return {**dataclasses.asdict(self.config), "dataset": manifests.digest(self.dataset)}
+    skipped: tuple[tuple[int, int], ...] = ()
+    lost: data.Lost = field(default_factory=data.Lost)
 
 
 def fit(
@@ -76,7 +65,7 @@ def fit(
     say: Callable[[str], object] = lambda _: None,
     extra: tuple[keras.callbacks.Callback, ...] = (),
 ) -> Fitted:
-    """Trains AOD-Net on a dataset and leaves everything in the run folder.
+    """Trains AOD-Net on datasets and leaves everything in the run folder.
 
     Args:
         say: Receives what a user should know on the way, a line at a time.
@@ -85,189 +74,190 @@ def fit(
     Raises:
         UsageError, RefusedError, VerifyError: Settings, data or run folder cannot be used, or the run
             has come to NaN; what is written stays.
-        StoreError: The store of the dataset failed.
+        StoreError: The store of a dataset failed, or another process of the run did.
     """
     began = time.monotonic()
-    dataset = manifests.load(paths.data)
-    stream = streaming.open_stream(paths.data, paths)
-    shards.check_shards(paths.data, dataset.shards, stream)
-    saved, damaged = _find_start(paths)
-    _check_sizes(config, dataset)
-    _check_cache(stream, dataset)
+    cluster = workers.read_cluster()
+    strategy, device = choose_strategy()  # first of all: several machines have to be known before any operation
+    worker = (0, 1) if cluster is None else (cluster.index, cluster.count)
+    run = runs.prepare(paths, config, worker, say)
+    saved, damaged = runs.find_start(paths, run.is_chief)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy, device = choose_strategy()
-    run = _Run(paths, config, dataset, -(-dataset.records_of("train") // config.batch), stream, say)
     say(f"training on {device}: {config.epochs} epochs of {run.steps} steps.")
-    trainer = Trainer(config, config.epochs * run.steps, strategy, jit=bool(tf.config.list_physical_devices("GPU")))
+    jit = bool(tf.config.list_physical_devices("GPU"))
+    trainer = Trainer(config, config.epochs * run.steps, strategy, jit=jit, recipes=run.recipes)
     if damaged:
-        say(f"warning: {', '.join(damaged)} could not be read; going back to the checkpoint before.")
+        say(f"warning: a checkpoint could not be read, so that an older one is used: {'; '.join(damaged)}.")
     if paths.resume:
-        _resume(trainer, run, saved)
-    else:
-        _start(run)
-        checkpoint.save(run.checkpoints, _state(trainer, run, 0, 0))
-    folder = run_folder.RunFolder(paths.out, saved.epoch)
+        runs.check_same(run, saved)
+        trainer.restore(saved)
+        runs.recall(run, saved)
+        say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
+    faults.check_together(trainer, run, saved)
+    folder = None
+    if run.is_chief:
+        if not paths.resume:
+            runs.write_start(run)
+            faults.save(trainer, run, 0, 0)
+        folder = run_folder.RunFolder(paths.out, saved.epoch)
     callbacks = keras.callbacks.CallbackList(
-        [folder, run_folder.KWatchdog(), *_tensorboard(paths.out), *extra],
-        model=trainer.model,
+        [*([folder, *_tensorboard(paths.out)] if folder else []), *extra],
+        model=trainer.result,
         epochs=config.epochs,
         steps=run.steps,
     )
     try:
-        folder.examples = _examples(run)
-        _run_epochs(trainer, run, saved, callbacks)
+        if folder is not None:
+            folder.examples = _examples(run)
+        done = _run_all(trainer, run, saved, callbacks, folder)
     except tf.errors.OpError as error:
-        if stream is not None and stream.failure is not None:
-            raise stream.failure from None
-        if isinstance(error, tf.errors.DataLossError):
-            shards.name_damage(paths.data, [*dataset.shards_of("train"), *dataset.shards_of("validation")], stream)
+        faults.explain(error, run)
         raise
-    best = max(folder.rows, key=lambda row: row["val_psnr_rgb"], default={})
-    return Fitted(paths.out, device, len(folder.rows), best, time.monotonic() - began)
+    rows = folder.rows if folder else []
+    best = max(rows, key=lambda row: row["val_psnr_rgb"], default={})
+    seconds = time.monotonic() - began
+    return Fitted(paths.out, device, done, best, seconds, tuple(sorted(run.skipped)), run.lost)
 
 
-def _run_epochs(trainer: Trainer, run: _Run, start: Checkpoint, callbacks: keras.callbacks.CallbackList) -> None:
-    """The loop: steps, validation, callbacks, checkpoint; from where `start` says."""
-    config, step = run.config, start.step
-    validation = data.validation_batches(run.paths.data, run.dataset, crop=config.validation_crop, stream=run.stream)
+def _run_all(
+    trainer: Trainer,
+    run: Run,
+    start: Checkpoint,
+    callbacks: keras.callbacks.CallbackList,
+    folder: run_folder.RunFolder | None,
+) -> int:
+    """All epochs from `start` on, with as many rollbacks as are allowed. Returns how many the run has come to."""
     callbacks.on_train_begin()
-    for epoch in range(start.epoch, config.epochs):
-        callbacks.on_epoch_begin(epoch)
-        _run_steps(trainer, run, epoch, step, callbacks)
-        _check_finite(trainer, run, epoch, run.steps)
-        weights.flush_small(trainer.model)
-        logs = {"loss": float(trainer.loss.result()), **trainer.validate(validation)}
-        if not math.isfinite(logs["val_loss"]):
-            raise _not_finite("validation", run, epoch, run.steps)
-        logs["learning_rate"] = float(trainer.model.optimizer.learning_rate)
-        callbacks.on_epoch_end(epoch, logs)
-        trainer.loss.reset_state()
-        step = 0
-        checkpoint.save(run.checkpoints, _state(trainer, run, epoch + 1, 0))
-        run.say(f"epoch {epoch + 1}: " + "  ".join(f"{name} {value:.5g}" for name, value in logs.items()))
-        if trainer.model.stop_training:
-            break
+    epoch, step = start.epoch, start.step
+    while epoch < run.config.epochs and not trainer.result.stop_training:
+        try:
+            _run_epoch(trainer, run, epoch, step, callbacks)
+            epoch, step = epoch + 1, 0
+        except NotFinite as fault:
+            epoch, step = faults.roll_back(trainer, run, fault)
+            if folder is not None:
+                folder.rewind(epoch)
     callbacks.on_train_end()
+    return epoch
 
 
-def _run_steps(trainer: Trainer, run: _Run, epoch: int, done: int, callbacks: keras.callbacks.CallbackList) -> None:
-    """The steps of one epoch that are not done yet, with a checkpoint every so many."""
-    config = run.config
-    batches = data.training_batches(
-        run.paths.data,
-        run.dataset,
-        crop=config.crop,
-        batch=config.batch,
-        seed=config.seed,
-        epoch=epoch,
-        skip=done,
-        shuffle_mb=config.shuffle_mb,
-        stream=run.stream,
-    )
-    title = f"epoch {epoch + 1}/{config.epochs}"
-    with tqdm(total=run.steps, initial=done, desc=title, unit="step", disable=None) as bar:
-        for step, (hazy, clean) in enumerate(trainer.strategy.experimental_distribute_dataset(batches), start=done):
-            callbacks.on_train_batch_begin(step)
-            logs = trainer.step(hazy, clean)
-            if not math.isfinite(logs["loss"]):
-                raise _not_finite("loss", run, epoch, step)
-            bar.set_postfix(loss=f"{float(trainer.loss.result()):.5f}", refresh=False)
+def _run_epoch(trainer: Trainer, run: Run, epoch: int, step: int, callbacks: keras.callbacks.CallbackList) -> None:
+    """Steps, validation, callbacks, checkpoint."""
+    callbacks.on_epoch_begin(epoch)
+    if step == 0:
+        trainer.begin_epoch()
+    look, watch = _run_steps(trainer, run, epoch, step, callbacks)
+    weights.flush_small(trainer.model)
+    _settle(trainer, epoch, run.steps)
+    logs = {"loss": look.loss, **trainer.validate(run.validation)}
+    if not math.isfinite(logs["val_loss"]):
+        raise NotFinite("validation", epoch, None)
+    logs["learning_rate"] = float(trainer.optimizer.learning_rate)
+    logs |= {"data_wait": watch.share, "images_per_s": watch.rate, "lost": float(run.lost.total)}
+    callbacks.on_epoch_end(epoch, logs)
+    faults.save(trainer, run, epoch + 1, 0)
+    _report(run, epoch, logs, watch)
+
+
+def _report(run: Run, epoch: int, logs: dict[str, float], watch: Waiting) -> None:
+    said = "  ".join(f"{name} {value:.5g}" for name, value in logs.items() if name != "lost" or value)
+    run.say(f"epoch {epoch + 1}: {said}")
+    if run.lost.total:
+        run.say(f"warning: epoch {epoch + 1} went without damaged records: {tell_lost(run.lost)}.")
+    if watch.share > waiting.MUCH and watch.seconds > _SHORT_S:
+        run.say(f"note: {waiting.remedy(watch.share, run.manifests)}")
+
+
+def tell_lost(lost: data.Lost) -> str:
+    """How many records could not be read, and of which shards."""
+    shown = [f"{count} of '{name}'" for name, count in sorted(lost.counts.items()) if count]
+    more = f" and {len(shown) - 8} more shards" if len(shown) > 8 else ""
+    return f"{lost.total} ({', '.join(shown[:8])}{more}); hazegen repair restores them"
+
+
+def _run_steps(
+    trainer: Trainer, run: Run, epoch: int, done: int, callbacks: keras.callbacks.CallbackList
+) -> tuple[Look, Waiting]:
+    """The steps of one epoch that are not done yet, with a checkpoint every so many.
+
+    The device is looked at every LOOK steps, before every checkpoint and at the end, so that it need not wait for
+    this loop. Until then the graph itself keeps numbers that are not finite out of the weights.
+    """
+    logs: dict[str, Any] = {}
+    taken: list[int] = []  # steps since the last look
+    look = trainer.look()
+    watch = Waiting(trainer.works_alone, trainer.traces, look.examples)
+    title = f"epoch {epoch + 1}/{run.config.epochs}"
+    with tqdm(total=run.steps, initial=done, desc=title, unit="step", disable=None if run.is_chief else True) as bar:
+        for step, batch in enumerate(_batches(trainer, run, epoch, done, watch, logs), start=done):
+            if (epoch, step) not in run.skipped:
+                callbacks.on_train_batch_begin(step)
+                logs.update(watch.step(lambda batch=batch: trainer.step(batch)))  # type: ignore[misc]
+                taken.append(step)
             bar.update()
-            if (step + 1) % config.checkpoint_steps == 0 and step + 1 < run.steps:
-                _check_finite(trainer, run, epoch, step + 1)
-                checkpoint.save(run.checkpoints, _state(trainer, run, epoch, step + 1))
-            callbacks.on_train_batch_end(step, logs)
-            if trainer.model.stop_training:
-                return
+            is_saved = (step + 1) % run.config.checkpoint_steps == 0 and step + 1 < run.steps
+            if is_saved or step + 1 == run.steps or (step + 1) % LOOK == 0:
+                look = _look(trainer, epoch, taken)
+                bar.set_postfix(loss=f"{look.loss:.5f}", refresh=False)
+            if is_saved:
+                _settle(trainer, epoch, step + 1)
+                faults.save(trainer, run, epoch, step + 1)
+            if (epoch, step) not in run.skipped:
+                callbacks.on_train_batch_end(step, dict(logs))
+            if trainer.result.stop_training:
+                break
+        look = _look(trainer, epoch, taken)
+    watch.end(look.examples)
+    return look, watch
 
 
-def _find_start(paths: FitPaths) -> tuple[Checkpoint, list[str]]:
-    """Where the run begins, and newer checkpoints that could not be read; nothing is written yet."""
-    if paths.resume:
-        return checkpoint.load_newest(paths.out / checkpoint.FOLDER)
-    if paths.out.exists() and (not paths.out.is_dir() or any(paths.out.iterdir())):
+def _batches(trainer: Trainer, run: Run, epoch: int, done: int, watch: Waiting, logs: dict[str, Any]) -> Iterator[Any]:
+    """What `Trainer.step` takes, for the steps of an epoch from `done` on."""
+    for number, first, count in run.passes(epoch, done):
+        batches = iter(trainer.distribute(run.batches(number, first)))
+        for _ in range(count):
+            yield watch.next(batches, lambda: [float(value) for value in logs.values()])
+
+
+def _look(trainer: Trainer, epoch: int, taken: list[int]) -> Look:
+    """What the device has seen in the steps `taken`, which are forgotten.
+
+    Raises:
+        NotFinite: A number was not finite.
+        RefusedError: K has died: 0 at every pixel, for PATIENCE steps on end. K I - K + b is then b everywhere:
+            white pictures, and no gradient that could bring K back.
+    """
+    look = trainer.look()
+    if look.bad >= 0:
+        raise NotFinite(look.fault, epoch, taken[look.bad])
+    taken.clear()
+    if look.dead >= PATIENCE:
         raise RefusedError(
-            f"The run folder '{paths.out}' is not empty. Expected a new folder, received one with files in it. "
-            "Choose another --out, or pass --resume to go on with that run."
+            f"K has died. Expected K above 0 somewhere, received 0 at every pixel for {look.dead} steps: the "
+            "output is white and no gradient is left. Lower learning_rate or clip_norm, and start again."
         )
-    return Checkpoint(0, 0, [], {}), []
+    return look
 
 
-def _start(run: _Run) -> None:
-    """A new run folder with the resolved config in it."""
-    run.paths.out.mkdir(parents=True, exist_ok=True)
-    head = f"# aodnet fit on the dataset of digest {manifests.digest(run.dataset)}\n"
-    config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False)
-    (run.paths.out / "config.yaml").write_text(head + config, encoding="utf-8")
+def _settle(trainer: Trainer, epoch: int, step: int) -> None:
+    """Brings the network that is written up to date; every number that can be written is finite after it."""
+    trainer.settle()
+    if trainer.result is not trainer.model:
+        weights.flush_small(trainer.result)
+    if not trainer.is_finite():
+        raise NotFinite("weights", epoch, step - 1)
 
 
-def _resume(trainer: Trainer, run: _Run, saved: Checkpoint) -> None:
-    """Restores a checkpoint of a run with the same settings and data."""
-    now = run.settings()
-    changed = [name for name in now if saved.meta.get(name) != now[name]]
-    if changed:
-        different = [f"{name}: {saved.meta.get(name)} before, {now[name]} now" for name in changed]
-        raise RefusedError(
-            f"The run in '{run.paths.out}' has other settings. Expected the same ones to go on exactly, received "
-            f"{'; '.join(different)}. Pass the run's own settings, or start a new run."
-        )
-    trainer.restore(saved)
-    run.say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
-
-
-def _state(trainer: Trainer, run: _Run, epoch: int, step: int) -> Checkpoint:
-    return Checkpoint(epoch, step, [variable.numpy() for variable in trainer.variables()], run.settings())
-
-
-def _examples(run: _Run) -> list[tuple[Any, Any]]:
+def _examples(run: Run) -> list[tuple[Any, Any]]:
     """A few validation pairs, spread over the split, the same in every epoch."""
-    batches = data.validation_batches(run.paths.data, run.dataset, crop=run.config.validation_crop, stream=run.stream)
-    stride = max(1, run.dataset.records_of("validation") // EXAMPLES)
-    return list(batches.shard(stride, 0).take(EXAMPLES))
+    stride = max(1, sum(known.records_of("validation") for known in run.manifests) // EXAMPLES)
+    chosen = run.validation.shard(stride, 0).take(EXAMPLES)
+    return [online.hazy_and_clean(batch, run.recipes) for batch in chosen]
 
 
 def _tensorboard(run: Path) -> list[keras.callbacks.Callback]:
     if importlib.util.find_spec("tensorboard") is None:
         return []
     return [keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)]
-
-
-def _check_sizes(config: FitConfig, dataset: Manifest) -> None:
-    """Refuses what would fail later, before anything is written."""
-    terms = losses.parse_loss(config.loss)
-    for split in ("train", "validation"):
-        dataset.shards_of(split)
-    data.check_crop(dataset, config.crop)
-    if config.validation_crop is not None:
-        data.check_crop(dataset, config.validation_crop)
-    least = config.validation_crop or min(dataset.smallest.values())
-    if "ssim" in terms:
-        least = min(least, config.crop)
-    if least < metrics.WINDOW:
-        raise UsageError(
-            f"The pictures are too small for SSIM. Expected at least {metrics.WINDOW} x {metrics.WINDOW} pixels, "
-            f"received {least}. Enlarge --crop or --validation-crop, or use larger images."
-        )
-
-
-def _check_cache(stream: Stream | None, dataset: Manifest) -> None:
-    """Refuses a cache without room for the shards that are read at once; passes of validation and training may meet."""
-    if stream is not None:
-        train, validation = dataset.shards_of("train"), dataset.shards_of("validation")
-        stream.cache.check_room(stream.cache.need(train, data.AT_ONCE) + stream.cache.need(validation, 1))
-
-
-def _check_finite(trainer: Trainer, run: _Run, epoch: int, step: int) -> None:
-    """Before anything is written: an update can break the weights after a loss that was still a number."""
-    if not weights.is_finite(trainer.model):
-        raise _not_finite("weights", run, epoch, step)
-
-
-def _not_finite(what: str, run: _Run, epoch: int, step: int) -> RefusedError:
-    return RefusedError(
-        f"A number of the {what} is not finite. Expected finite numbers, received NaN or infinity at step {step} of "
-        f"epoch {epoch + 1}. Nothing was written since the last checkpoint in '{run.checkpoints}'. Lower "
-        "learning_rate, or look at the data with hazegen verify and hazegen preview."
-    )

@@ -1,29 +1,47 @@
-"""Hazy/clean pairs to evaluate on: from a dataset, or from two folders."""
+"""Hazy/clean pairs to evaluate on: from a dataset, a published set, or two folders; and hazy pictures alone."""
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aodnet import layouts
 from aodnet.shards import check_shards, read_records
 from aodnet.streaming import CacheOptions, Stream, open_stream
-from hazegen import images, manifest, records
+from hazegen import config, geometry, images, manifest, records, render, scene_records
 from hazegen.errors import RefusedError, UsageError
-from hazegen.pairing import IMAGE_SUFFIXES
+from hazegen.manifest import Manifest, Shard
+from hazegen.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A hazy and a clean image of equal size, uint8 (height, width, 3)."""
+class Picture:
+    """A hazy image, uint8 (height, width, 3)."""
 
     name: str
     scene: str
     hazy: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pair(Picture):
+    """A hazy and a clean image of equal size, and what is known of the haze between them.
+
+    Attributes:
+        clean: uint8 (height, width, 3).
+        levels: How thick its haze is, by names of levels.IMAGE_BOUNDS, where that is known.
+        transmission: t in [0, 1] of each pixel, float32 (height, width), the mean over its channels.
+        distance_m: d [m] of each pixel, float32 (height, width); infinite where there is no surface.
+    """
+
     clean: NDArray[np.uint8]
+    levels: Mapping[str, float] = field(default_factory=dict)
+    transmission: NDArray[np.float32] | None = None
+    distance_m: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,17 +49,25 @@ class Source(CacheOptions):
     """Where the pairs of an evaluation come from.
 
     Attributes:
-        data: Folder of a dataset made by hazegen, also in a store as s3://bucket/dataset, or
+        data: Folder of a dataset made by hazegen, of pairs or of scenes, also in a store as s3://bucket/dataset, or
             wandb:entity/project/name:alias.
         split: Split of that dataset.
-        hazy: In place of data: folder of hazy images.
-        clean: Folder of clean images; 'NAME_1.png' belongs to 'NAME.png'.
+        recipe: Of a dataset of scenes: recipe that their haze is drawn from, a shipped name or a file
+            [default: the dataset's own].
+        pairs: In place of data: folder of a published set of pairs.
+        layout: How that set names its files: auto, sots, o-haze, i-haze, nh-haze, dense-haze, hazerd, revide, or
+            flat (folders hazy and clean).
+        hazy: In place of both: folder of hazy images.
+        clean: Folder of clean images; 'NAME_1.png' belongs to 'NAME.png'. Without it, hazy images alone are measured.
         align: What to do where sizes differ: refuse, or crop the larger one around its centre. Never resized.
         limit: Only the first pairs.
     """
 
     data: Path | None = None
     split: str = "test"
+    recipe: str | None = None
+    pairs: Path | None = None
+    layout: str = "auto"
     hazy: Path | None = None
     clean: Path | None = None
     align: Literal["refuse", "crop"] = "refuse"
@@ -49,21 +75,27 @@ class Source(CacheOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        folders = self.hazy is not None and self.clean is not None
-        if (self.data is not None) == folders or (self.hazy is None) != (self.clean is None):
+        if sum(given is not None for given in (self.data, self.pairs, self.hazy)) != 1 or (
+            self.clean is not None and self.hazy is None
+        ):
             raise UsageError(
-                "There must be one source of pairs. Expected --data, or --hazy with --clean, received "
-                f"data={self.data}, hazy={self.hazy}, clean={self.clean}. Give one of the two."
+                "There must be one source of pairs. Expected --data, --pairs, or --hazy (with --clean), received "
+                f"data={self.data}, pairs={self.pairs}, hazy={self.hazy}, clean={self.clean}. Give one of them."
             )
-        if self.data is not None and self.align == "crop":
+        if self.align == "crop" and self.pairs is None and self.clean is None:
             raise UsageError(
-                "--align belongs to two folders. Expected it beside --hazy and --clean, received it beside --data, "
-                "whose pairs are of equal size. Leave it out."
+                "--align belongs to two folders. Expected it beside --pairs, or --hazy and --clean, received it "
+                "without them. Leave it out."
             )
-        if self.data is None and (self.cache is not None or self.cache_gb is not None):
+        if self.data is None and (self.cache is not None or self.cache_gb is not None or self.recipe is not None):
             raise UsageError(
-                "--cache and --cache-gb belong to a dataset in a store. Expected them beside --data, received them "
-                "beside --hazy and --clean. Leave them out."
+                "--cache, --cache-gb and --recipe belong to a dataset. Expected them beside --data, received them "
+                "beside --pairs or --hazy. Leave them out."
+            )
+        if self.pairs is None and self.layout != "auto":
+            raise UsageError(
+                f"--layout belongs to a published set. Expected it beside --pairs, received {self.layout} without. "
+                "Leave it out."
             )
         if self.align not in ("refuse", "crop") or (self.limit is not None and self.limit < 1):
             raise UsageError(
@@ -71,59 +103,194 @@ class Source(CacheOptions):
                 f"{self.align} and {self.limit}. Correct them."
             )
 
+    @property
+    def has_clean(self) -> bool:
+        """Whether there are pairs, not hazy images alone."""
+        return self.hazy is None or self.clean is not None
+
 
 def count_pairs(source: Source) -> int:
-    """How many pairs `read_pairs` will give."""
+    """How many pictures `read_pictures` will give."""
     if source.data is not None:
         total = sum(shard.records for shard in manifest.load(source.data).shards_of(source.split))
+    elif not source.has_clean:
+        total = len(_hazy_files(source))
     else:
         total = len(_match(source))
     return total if source.limit is None else min(total, source.limit)
 
 
-def read_pairs(source: Source) -> Iterator[Pair]:
-    """The pairs, one at a time, always in the same order."""
-    if source.data is not None:
-        found = _records_of(source.data, source.split, open_stream(source.data, source))
-        pairs: Iterator[Pair] = map(_decode, found)
+def read_pictures(source: Source) -> Iterator[Picture]:
+    """The pairs of `read_pairs`, or the hazy images where there are no clean ones, in the same order always."""
+    if source.has_clean:
+        yield from read_pairs(source)
     else:
-        pairs = _from_folders(source)
-    yield from itertools.islice(pairs, source.limit)
+        assert source.hazy is not None
+        for path in _hazy_files(source)[: source.limit]:
+            name = path.relative_to(source.hazy).as_posix()
+            yield Picture(name, name, _rgb(path))
+
+
+def read_pairs(source: Source, start: int = 0, step: int = 1) -> Iterator[Pair]:
+    """The pairs, one at a time, always in the same order.
+
+    Args:
+        source: Where they come from; its limit counts from the first of all.
+        start: Number of the first that is wanted. The shards before it are not read.
+        step: Only every so many-th is decoded.
+    """
+    if source.data is not None:
+        yield from _from_dataset(source, start, step)
+    else:
+        yield from (_load(match, source) for match in _match(source)[: source.limit][start::step])
 
 
 def sample_pairs(folder: Path, split: str, count: int, stream: Stream | None = None) -> list[Pair]:
     """At most `count` pairs, spread evenly over a split of the dataset in `folder`, always the same ones."""
     stream = stream or open_stream(folder, CacheOptions())
-    total = sum(shard.records for shard in manifest.load(folder).shards_of(split))
+    known = manifest.load(folder)
+    shards = known.shards_of(split)
+    total = sum(shard.records for shard in shards)
     stride = max(1, total // count) if count else total
-    spread = itertools.islice(_records_of(folder, split, stream), 0, stride * count, stride)
-    return [_decode(record) for record in spread]
+    spread = itertools.islice(_records_of(folder, shards, stream), 0, stride * count, stride)
+    decode = _decoder(known)
+    return [decode(record) for record in spread]
 
 
-def _records_of(folder: Path, split: str, stream: Stream | None) -> Iterator[bytes]:
-    shards = manifest.load(folder).shards_of(split)
+def _from_dataset(source: Source, start: int, step: int) -> Iterator[Pair]:
+    assert source.data is not None
+    known = manifest.load(source.data)
+    decode = _decoder(known, source.recipe)
+    shards, stop = known.shards_of(source.split), source.limit
+    while len(shards) > 1 and start >= shards[0].records:
+        start, stop = start - shards[0].records, None if stop is None else stop - shards[0].records
+        shards = shards[1:]
+    found = _records_of(source.data, shards, open_stream(source.data, source))
+    yield from map(decode, itertools.islice(found, start, stop, step))
+
+
+def _records_of(folder: Path, shards: list[Shard], stream: Stream | None) -> Iterator[bytes]:
     check_shards(folder, shards, stream)
     return read_records(folder, shards, stream)
 
 
-def _decode(record: bytes) -> Pair:
+def _decoder(known: Manifest, recipe: str | None = None) -> Any:
+    """What turns a record of this dataset into a pair."""
+    if known.kind == "scenes":
+        chosen = _recipe_of(known, recipe)
+        return lambda record: _draw(record, known, chosen)
+    if recipe is not None:
+        raise UsageError(
+            "--recipe belongs to a dataset of scenes. Expected one made with --kind scenes, received pairs, whose haze "
+            "is drawn already. Leave it out."
+        )
+    return lambda record: _decode(record, known)
+
+
+def _decode(record: bytes, known: Manifest) -> Pair:
+    """The pair of a record of pairs."""
     values = records.decode(record)
-    hazy, clean = (images.as_rgb8(images.decode(values[name], name), name) for name in ("hazy", "clean"))
-    return Pair(values["key"], values["scene"], hazy, clean)
+    size = values["height"], values["width"]
+    hazy, clean = (images.decode_stored(values[name], known.codec, *size, name) for name in ("hazy", "clean"))
+    levels = {"mean_transmission": values["mean_transmission"], "visibility_m": values["visibility_m"]}
+    return Pair(
+        values["key"], values["scene"], hazy, clean, levels | {"beta": float(np.mean(values["beta"]))}, _map_of(values)
+    )
 
 
-def _from_folders(source: Source) -> Iterator[Pair]:
-    for hazy_path, clean_path in _match(source):
-        hazy, clean = (images.as_rgb8(images.read_picture(path), path.name) for path in (hazy_path, clean_path))
-        if hazy.shape != clean.shape:
-            if source.align != "crop":
-                raise RefusedError(
-                    f"Hazy '{hazy_path.name}' and clean '{clean_path.name}' differ in size. Expected equal height and "
-                    f"width, received {hazy.shape[:2]} and {clean.shape[:2]}. Pass --align crop to cut the larger one "
-                    "around its centre (as RESIDE's SOTS indoor needs); resizing would cost 6 dB or more."
-                )
-            hazy, clean = crop_to_common(hazy, clean)
-        yield Pair(hazy_path.stem, clean_path.stem, hazy, clean)
+def _map_of(values: Mapping[str, Any]) -> NDArray[np.float32] | None:
+    """Transmission of each pixel of a record, where it holds one."""
+    if "transmission" not in values:
+        return None
+    pixels = images.decode(values["transmission"], "transmission")
+    if pixels.dtype != np.uint16 or pixels.shape[:2] != (values["height"], values["width"]):
+        raise RefusedError(
+            f"The transmission of '{values['key']}' is another picture. Expected 16 bits, "
+            f"{values['height']} x {values['width']}, received {pixels.dtype}, {pixels.shape}. Copy the dataset again."
+        )
+    return (pixels if pixels.ndim == 2 else pixels.mean(axis=2)).astype(np.float32) / np.float32(65535.0)
+
+
+def _draw(record: bytes, known: Manifest, recipe: Recipe) -> Pair:
+    """The pair of a record of scenes: haze variant 0 of the recipe and the dataset's seed, not encoded."""
+    values = records.decode(record, "scenes")
+    clean = images.decode_stored(values["clean"], known.codec, values["height"], values["width"], "clean")
+    distance_m = _along(values, recipe)
+    values |= {"largest_m": float(distance_m[np.isfinite(distance_m)].max())}
+    (haze,) = scene_records.draw_haze(values, recipe, known.seed, 1)
+    rendered = render.render(clean, distance_m, haze, recipe.color_space, scene_records.camera_of(values))
+    transmission = rendered.transmission.mean(axis=2)
+    levels = {"mean_transmission": float(transmission.mean()), "visibility_m": haze.visibility_m}
+    return Pair(
+        values["key"],
+        values["scene"],
+        rendered.hazy,
+        clean,
+        levels | {"beta": float(np.mean(haze.beta))},
+        transmission,
+        distance_m,
+    )
+
+
+def _along(values: Mapping[str, Any], recipe: Recipe) -> NDArray[np.float32]:
+    """Distances [m] of a record of scenes along the recipe's path, its sky as the recipe has it."""
+    distance_m, camera = scene_records.distances(values), scene_records.camera_of(values)
+    stored = "ray" if values["along_ray"] else "plane"
+    if stored != recipe.path:
+        if camera is None:
+            raise RefusedError(
+                f"Scene '{values['key']}' needs intrinsics. Expected a camera to turn {stored} into {recipe.path} "
+                "distance, received none. Choose a recipe with the path of the dataset's own."
+            )
+        turn = geometry.plane_to_ray if recipe.path == "ray" else geometry.ray_to_plane
+        distance_m = np.asarray(turn(distance_m, camera), np.float32)
+    if recipe.sky == "far":
+        distance_m = np.where(np.isinf(distance_m), distance_m[np.isfinite(distance_m)].max(), distance_m)
+    return distance_m
+
+
+def _recipe_of(known: Manifest, name: str | None) -> Recipe:
+    """The recipe that haze is drawn from: the dataset's own, or another that its scenes can have."""
+    told = [source["recipe"] for source in known.sources] or [known.recipe]
+    made_with = [config.build(Recipe, fields, "recipe.") for fields in told]
+    if name is None and any(recipe != made_with[0] for recipe in made_with):
+        raise UsageError(
+            "The scenes of this dataset were made with several recipes. Expected one, or --recipe, received "
+            f"{', '.join(sorted({recipe.name for recipe in made_with}))}. Pass --recipe."
+        )
+    if name is None:
+        return made_with[0]
+    recipe = config.build(Recipe, config.read_config(config.find_config(name, "recipes"), Recipe), "recipe.")
+    for own in made_with:
+        if recipe.sky == "infinite" and own.sky == "far":
+            raise _other(name, "sky", own.sky, recipe.sky)
+        if isinstance(recipe.atmospheric_light, str) and recipe.atmospheric_light != own.atmospheric_light:
+            raise _other(name, "atmospheric_light", own.atmospheric_light, recipe.atmospheric_light)
+    return recipe
+
+
+def _other(name: str, fields: str, expected: object, received: object) -> UsageError:
+    return UsageError(
+        f"Recipe '{name}' cannot be drawn from these scenes. Expected {fields} {expected}, which they were made with, "
+        f"received {received}. Choose another recipe, or make the scenes with this one."
+    )
+
+
+def _load(match: layouts.Match, source: Source) -> Pair:
+    hazy, clean = _rgb(match.hazy), _rgb(match.clean)
+    if hazy.shape != clean.shape:
+        if source.align != "crop":
+            raise RefusedError(
+                f"Hazy '{match.hazy.name}' and clean '{match.clean.name}' differ in size. Expected equal height and "
+                f"width, received {hazy.shape[:2]} and {clean.shape[:2]}. Pass --align crop to cut the larger one "
+                "around its centre (as RESIDE's SOTS indoor needs); resizing would cost 6 dB or more."
+            )
+        hazy, clean = crop_to_common(hazy, clean)
+    return Pair(match.name, match.scene, hazy, clean)
+
+
+def _rgb(path: Path) -> NDArray[np.uint8]:
+    return images.as_rgb8(images.read_picture(path), path.name)
 
 
 def crop_to_common(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -137,43 +304,17 @@ def crop_to_common(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[
     return cut(a), cut(b)
 
 
-def _match(source: Source) -> list[tuple[Path, Path]]:
-    """Each hazy image with its clean one: the same stem, or the longest one that it continues with '_'."""
+def _match(source: Source) -> list[layouts.Match]:
+    if source.pairs is not None:
+        return layouts.find_pairs(source.pairs, source.layout)
     assert source.hazy is not None
     assert source.clean is not None
-    hazy, clean = _images(source.hazy), _by_stem(source.clean)
-    matched = [(path, clean[stem]) for path in hazy if (stem := _clean_stem(path.stem, clean)) is not None]
-    if not hazy or len(matched) < len(hazy):
-        lonely = [path.name for path in hazy if _clean_stem(path.stem, clean) is None]
-        raise RefusedError(
-            f"Not every hazy image has a clean one. Expected for NAME or NAME_... in '{source.hazy}' a NAME in "
-            f"'{source.clean}', received {len(lonely)} of {len(hazy)} without ({', '.join(lonely[:5]) or 'no images'})."
-            " Add the missing files, or take these out."
-        )
-    return matched
+    return layouts.match_folders(source.hazy, source.clean)
 
 
-def _clean_stem(stem: str, clean: dict[str, Path]) -> str | None:
-    while stem not in clean:
-        stem, separator, _ = stem.rpartition("_")
-        if not separator:
-            return None
-    return stem
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in _images(folder):
-        if path.stem in found:
-            raise RefusedError(
-                f"Two clean images share a name. Expected one file of each name in '{folder}', received "
-                f"'{found[path.stem].name}' and '{path.name}'. Take one of them out."
-            )
-        found[path.stem] = path
+def _hazy_files(source: Source) -> list[Path]:
+    assert source.hazy is not None
+    found = layouts.pictures(source.hazy)
+    if not found:
+        raise RefusedError(f"'{source.hazy}' has no images. Expected hazy images, received none. Check --hazy.")
     return found
-
-
-def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UsageError(f"'{folder}' is not a folder. Expected a folder of images. Check --hazy and --clean.")
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

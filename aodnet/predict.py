@@ -1,120 +1,227 @@
-"""aodnet predict: removes haze from pictures of any size and kind."""
+"""aodnet predict: removes haze from pictures of any size and kind, and from videos."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import cv2
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
 
-from aodnet.model import MARGIN
-from hazegen import color, images
+from aodnet import tiles, video
+from aodnet.tiles import Call, Restorer
+from hazegen import color, images, stores
 from hazegen.errors import HazegenError, RefusedError, UsageError
 from hazegen.images import Pixels
 
-# Pixels that go through the network at once: about 400 MB of activations.
-TILE_PIXELS = 4_000_000
+if TYPE_CHECKING:
+    import keras
 
-Restore = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+# A picture of 16 bits with alpha then takes 1.6 GB, and twice that beside its hazy one.
+MAX_PIXELS = 200_000_000
+
+Restore = Call
+Beside = Literal["plain", "labelled"]
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What became of the inputs: files written, and the errors of those that could not be read."""
+    """What became of the inputs: files written, the errors of those that could not be read, remarks on others."""
 
-    written: list[Path]
-    problems: list[str]
+    written: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
-def predict(model: keras.Model, inputs: list[Path], out: Path) -> Predicted:
-    """Restores every picture of `inputs` (files, or folders of files) into the folder `out`.
+def predict(
+    restore: Restore, inputs: list[Path], out: Path, *, recursive: bool = False, beside: Beside | None = None
+) -> Predicted:
+    """Restores every picture and video of `inputs` (files, or folders of files) into the folder `out`.
 
     Each is written under its own name, in its own format: alpha is kept, grey stays grey, 16 bits
-    stay 16 bits, and a picture that its EXIF tag turns is written upright.
+    stay 16 bits, and a picture that its EXIF tag turns is written upright. A picture is in memory once,
+    whatever its size, and beside it one tile's activations. Sound of videos is not kept.
+
+    Args:
+        restore: What `restorer` or `runtimes.load` gives.
+        inputs: Files and folders.
+        out: Folder.
+        recursive: Whether folders are entered; their outputs keep their place below `out`.
+        beside: Whether each output shows the hazy picture too, on the left, with or without labels.
 
     Raises:
         UsageError: Nothing to read, two inputs of one name, or an output that would replace an input.
     """
-    files = _list_files(inputs)
-    _check_targets(files, out)
+    targets = _targets(inputs, out, recursive)
+    done = Predicted()
     out.mkdir(parents=True, exist_ok=True)
-    restore = restorer(model)
-    written: list[Path] = []
-    problems: list[str] = []
-    for path in files:
-        try:
-            data = images.read_file(path)
-            pixels = images.upright(images.decode(data, path.name), images.orientation(data))
-            encoded = images.encode(restore_picture(restore, pixels, path.name), path.suffix)
-            temporary = out / f".{path.name}.tmp"
-            temporary.write_bytes(encoded)
-            temporary.replace(out / path.name)
-            written.append(out / path.name)
-        except (HazegenError, OSError) as error:
-            problems.append(f"{path}: {error}")
-    return Predicted(written, problems)
+    with tqdm(total=len(targets), desc="restoring", unit="file", disable=None) as bar, _larger_pictures():
+        for path, target in targets:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if path.suffix.lower() in video.SUFFIXES:
+                    done.remarks.append(f"{path}: {_restore_video(restore, path, target, beside)}")
+                else:
+                    _restore_file(restore, path, target, beside)
+                done.written.append(target)
+            except (HazegenError, OSError) as error:
+                done.problems.append(f"{path}: {error}")
+            bar.update()
+    return done
 
 
-def restorer(model: keras.Model) -> Restore:
+def restorer(model: "keras.Model") -> Restorer:
     """A function from hazy to restored pixels, float32 (height, width, 3) in [0, 1], of any size.
 
-    Pictures above 4 megapixels go through in bands that overlap by the receptive field, so the
-    result is the same as in one piece.
+    Large pictures go through in tiles that overlap by the receptive field, so the result is the same as in
+    one piece (docs/export_models.md says to which bit).
     """
-    call = tf.function(
-        lambda batch: model(batch, training=False), input_signature=[tf.TensorSpec([1, None, None, 3], tf.float32)]
-    )
+    from aodnet.runtimes import keras_call
 
-    def restore(hazy: NDArray[np.float32]) -> NDArray[np.float32]:
-        height, width = hazy.shape[:2]
-        rows = max(1, TILE_PIXELS // width)
-        bands = []
-        for top in range(0, height, rows):
-            start = max(0, top - MARGIN)
-            band = call(hazy[None, start : top + rows + MARGIN])[0].numpy()
-            bands.append(band[top - start : top - start + min(rows, height - top)])
-        return np.clip(np.concatenate(bands), 0.0, 1.0)
-
-    return restore
+    return Restorer(keras_call(model))
 
 
-def restore_picture(restore: Restore, pixels: Pixels, name: str) -> Pixels:
-    """`restore` for 8 or 16 bits, grey, RGB or RGBA; the result has the kind of the input."""
+def restore_picture(
+    restore: Restore, pixels: Pixels, name: str, *, bgr: bool = False, out: Pixels | None = None
+) -> Pixels:
+    """`restore` for 8 or 16 bits, grey, RGB or RGBA; the result has the kind of the input.
+
+    Args:
+        restore: The network.
+        pixels: (height, width), or (height, width, 3 or 4).
+        name: Of the picture, for the message.
+        bgr: Whether the channels are in the order B, G, R (, A).
+        out: Where the result goes; may be `pixels` itself.
+    """
     if pixels.dtype not in (np.uint8, np.uint16):
         raise RefusedError(
             f"'{name}' is no photograph. Expected 8 or 16 bits a channel, received {pixels.dtype}. Convert it first."
         )
     to_integers = color.to_uint8 if pixels.dtype == np.uint8 else color.to_uint16
-    values = color.to_float(pixels)
-    if values.ndim == 2:
-        gray = restore(np.repeat(values[..., None], 3, axis=2))
-        return to_integers(np.asarray(cv2.cvtColor(gray, cv2.COLOR_RGB2GRAY), np.float32))
-    restored = to_integers(restore(np.ascontiguousarray(values[..., :3])))
-    return np.concatenate([restored, pixels[..., 3:]], axis=2)
+    order = slice(2, None, -1) if bgr else slice(0, 3)
+
+    def restore_tile(tile: Pixels) -> Pixels:
+        if tile.ndim == 2:
+            gray = restore(np.repeat(color.to_float(tile)[..., None], 3, axis=2))
+            return to_integers(np.asarray(cv2.cvtColor(gray, cv2.COLOR_RGB2GRAY), np.float32))
+        rgb = restore(color.to_float(np.ascontiguousarray(tile[..., order])))
+        return np.concatenate([to_integers(rgb)[..., order if bgr else slice(None)], tile[..., 3:]], axis=2)
+
+    patch = restore.patch if isinstance(restore, Restorer) else tiles.PATCH
+    return tiles.apply(restore_tile, pixels, np.empty_like(pixels) if out is None else out, patch)
 
 
-def _list_files(inputs: list[Path]) -> list[Path]:
+def join(hazy: Pixels, restored: Pixels, beside: Beside) -> Pixels:
+    """Hazy on the left and restored on the right, with their names in the upper left corners where asked for."""
+    if beside == "labelled":
+        hazy, restored = _labelled(hazy.copy(), "hazy"), _labelled(restored, "restored")
+    return np.concatenate([hazy, restored], axis=1)
+
+
+def _labelled(pixels: Pixels, text: str) -> Pixels:
+    """Writes white letters with a black rim into a picture of any kind."""
+    height, width = pixels.shape[:2]
+    size = max(0.4, min(height, width) / 600.0)
+    box = np.zeros((min(height, round(40 * size)), min(width, round(200 * size))), np.uint8)
+    origin = (round(8 * size), round(28 * size))
+    cv2.putText(box, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, 255, round(2 * size) + 1)
+    letters = np.where(box > 127, np.uint8(1), np.uint8(0))
+    rim = cv2.dilate(letters, np.ones((3, 3), np.uint8), iterations=max(1, round(2 * size)))
+    part = pixels[: box.shape[0], : box.shape[1]]
+    colors = part if part.ndim == 2 else part[..., :3]
+    colors[rim > 0] = 0
+    colors[letters > 0] = np.iinfo(pixels.dtype).max
+    return pixels
+
+
+def _restore_file(restore: Restore, path: Path, target: Path, beside: Beside | None) -> None:
+    pixels = _read(path)
+    hazy = pixels.copy() if beside else None
+    pixels = restore_picture(restore, pixels, path.name, bgr=True, out=pixels)
+    if beside and hazy is not None:
+        pixels = join(hazy, pixels, beside)
+    encoded = images.encode(pixels, path.suffix, bgr=True)
+    with stores.whole_file(target) as file:
+        file.write(encoded)
+
+
+def _read(path: Path) -> Pixels:
+    """The pixels of a file, upright, colour in the order B, G, R, A: a turn of the channels would be a copy more.
+
+    As images.decode, which stops at 80 megapixels.
+    """
+    data = images.read_file(path)
+    images.check_header(data, path.name, MAX_PIXELS)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise RefusedError(
+            f"'{path.name}' cannot be decoded. Expected a complete picture, received {len(data)} bytes that are "
+            "cut off or damaged. Copy the file again, or remove it."
+        )
+    return images.upright(pixels, images.orientation(data))
+
+
+@contextmanager
+def _larger_pictures() -> Iterator[None]:
+    """Lets Pillow read headers of pictures up to our own limit: its own one is 89 megapixels."""
+    kept = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = kept
+
+
+def _restore_video(restore: Restore, path: Path, target: Path, beside: Beside | None) -> str:
+    def restore_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        restored = restore_picture(restore, frame, path.name, bgr=True)
+        return join(frame, restored, beside) if beside else restored
+
+    return video.restore_video(restore_frame, path, target)
+
+
+def _targets(inputs: list[Path], out: Path, recursive: bool) -> list[tuple[Path, Path]]:
+    """Each file that is to be restored, and where it goes."""
     from hazegen.pairing import IMAGE_SUFFIXES
 
-    files: list[Path] = []
+    suffixes = IMAGE_SUFFIXES | video.SUFFIXES
+    found: list[tuple[Path, Path]] = []
     for path in inputs:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
-        files += inside
-    if not files:
+        inside = [path] if not path.is_dir() else _below(path, out, recursive)
+        kept = [file for file in inside if not path.is_dir() or file.suffix.lower() in suffixes]
+        found += [(file, out / (file.relative_to(path) if path.is_dir() else file.name)) for file in kept]
+    if not found:
         raise UsageError(
             f"There is nothing to restore. Expected pictures or folders of pictures, received {len(inputs)} paths "
-            "without any. Check the paths."
+            "without any. Check the paths, or pass --recursive to enter their folders."
         )
-    return files
+    _check_targets(found, out)
+    return found
 
 
-def _check_targets(files: list[Path], out: Path) -> None:
-    names = [path.name for path in files]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    replaced = [str(path) for path in files if path.resolve() == (out / path.name).resolve()]
+def _below(folder: Path, out: Path, recursive: bool) -> list[Path]:
+    """Files of a folder in the order of their paths; never those of `out`, which are restored already."""
+    if not recursive:
+        return sorted(path for path in folder.iterdir() if path.is_file())
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if (Path(place) / name).resolve() != out.resolve())
+        files += [Path(place) / name for name in names]
+    return sorted(files)
+
+
+def _check_targets(found: list[tuple[Path, Path]], out: Path) -> None:
+    targets = [target for _, target in found]
+    doubled = sorted({str(target) for target in targets if targets.count(target) > 1})
+    replaced = [str(path) for path, target in found if path.resolve() == target.resolve()]
     if doubled or replaced:
         raise UsageError(
             f"Outputs would be overwritten. Expected names that differ and a folder of its own, received {len(doubled)}"

@@ -1,4 +1,4 @@
-"""Keras callbacks of a run: the run folder that is made unasked, and the watch over K."""
+"""The Keras callback that makes the run folder unasked."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from aodnet import weights
 from hazegen import color, images
-from hazegen.errors import RefusedError
 
 HISTORY = "history.csv"
 Logs = dict[str, float]
@@ -31,7 +30,12 @@ class RunFolder(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder
         self.examples: list[tuple[Any, Any]] = []
-        self.rows = [row for row in read_history(folder / HISTORY) if row["epoch"] < first_epoch]
+        self.rows = read_history(folder / HISTORY)
+        self.rewind(first_epoch)
+
+    def rewind(self, epoch: int) -> None:
+        """Forgets the rows from `epoch` on, which are gone through again."""
+        self.rows = [row for row in self.rows if row["epoch"] < epoch]
         self.best = max((row["val_psnr_rgb"] for row in self.rows), default=float("-inf"))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -46,27 +50,6 @@ class RunFolder(keras.callbacks.Callback):
         if logs["val_psnr_rgb"] > self.best:
             self.best = logs["val_psnr_rgb"]
             weights.save(self.model, self.folder / "best.weights.h5")
-
-
-class KWatchdog(keras.callbacks.Callback):
-    """Ends a run whose K has died: 0 at every pixel, for `patience` steps on end.
-
-    K I - K + b is then b everywhere: white pictures, and no gradient that could bring K back.
-    """
-
-    def __init__(self, patience: int = 20) -> None:
-        super().__init__()
-        self.patience = patience
-        self.dead = 0
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
-        assert logs is not None
-        self.dead = self.dead + 1 if logs["k_alive"] == 0.0 else 0
-        if self.dead >= self.patience:
-            raise RefusedError(
-                f"K has died. Expected K above 0 somewhere, received 0 at every pixel for {self.dead} steps: the "
-                "output is white and no gradient is left. Lower learning_rate or clip_norm, and start again."
-            )
 
 
 def read_history(path: Path) -> list[Logs]:

@@ -59,12 +59,16 @@ def name_damage(folder: Path, shards: Sequence[Shard], stream: Stream | None) ->
 
 def _read(path: Path, shard: Shard, remedy: str) -> Iterator[bytes]:
     number = 0
+    expected = "a complete record with matching checksums, received other bytes"
     try:
         for record in records.read_shard(path):
             yield record
             number += 1
+        if number == shard.records:
+            return
+        expected = f"{shard.records} records, received {number}"
     except VerifyError:
-        raise VerifyError(
-            f"Shard '{shard.name}' is damaged at record {number}. Expected a complete record with matching checksums, "
-            f"received other bytes. {remedy}"
-        ) from None
+        pass
+    except FileNotFoundError:
+        expected = f"{shard.records} records, received no file"
+    raise VerifyError(f"Shard '{shard.name}' is damaged at record {number}. Expected {expected}. {remedy}")

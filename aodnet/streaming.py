@@ -81,14 +81,17 @@ class Stream:
         self.failure: Exception | None = None
 
     @contextmanager
-    def reading(self, shards: Sequence[Shard], at_once: int) -> Iterator[Hold]:
+    def reading(self, shards: Sequence[Shard], at_once: int, *, tolerant: bool = False) -> Iterator[Hold]:
         """One pass over `shards`, in their order, `at_once` of them held at a time.
 
         A shard of a number may be held when all before it were, and no more than `at_once` are at that time.
+
+        Args:
+            tolerant: A shard that is damaged in the store is an error of its own alone: the pass goes on.
         """
         try:
             with self.cache.reserve(shards, min(at_once, len(shards))) as window:
-                ahead = _Ahead(shards, window, self._pin)
+                ahead = _Ahead(shards, window, self._pin, tolerant)
                 try:
                     yield lambda number: self._hold(shards[number], ahead, number)
                 finally:
@@ -120,7 +123,10 @@ class Stream:
         try:
             descriptor = ahead.take(number)
         except Exception as error:
-            self.failure = self.failure or error
+            if ahead.tolerant and isinstance(error, VerifyError):
+                ahead.go_on()
+            else:
+                self.failure = self.failure or error
             raise
         try:
             yield self.cache.path(shard)
@@ -132,8 +138,10 @@ class Stream:
 class _Ahead:
     """Background threads that pin shards in their order, at most `window` that were not given back yet."""
 
-    def __init__(self, shards: Sequence[Shard], window: int, pin: Callable[[Shard, threading.Event], int]) -> None:
-        self.shards, self.pin = shards, pin
+    def __init__(
+        self, shards: Sequence[Shard], window: int, pin: Callable[[Shard, threading.Event], int], tolerant: bool
+    ) -> None:
+        self.shards, self.pin, self.tolerant = shards, pin, tolerant
         self.coming: dict[int, Future[int]] = {number: Future() for number in range(len(shards))}
         self.order = iter(list(self.coming.items()))
         self.wanted: queue.SimpleQueue[tuple[int, Future[int]] | None] = queue.SimpleQueue()
@@ -161,6 +169,8 @@ class _Ahead:
         try:
             descriptor = self.coming[number].result()
         except Exception as error:
+            if self.tolerant and isinstance(error, VerifyError):
+                raise
             self.failure = error
             self.close()
             raise

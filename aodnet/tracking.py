@@ -5,7 +5,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -157,6 +157,8 @@ def _open_evaluation(
 
 
 def _log_scores(session: sessions.Session, out: Path) -> None:
+    from aodnet import detection_report  # it draws: not for a fit
+
     wandb = sessions.load_wandb()
     summary = json.loads((out / "summary.json").read_bytes())
     for method, row in summary["methods"].items():
@@ -168,6 +170,7 @@ def _log_scores(session: sessions.Session, out: Path) -> None:
     artifact.add(table, "scores")
     for name in ("summary.json", "table.md", "strip.png"):
         artifact.add_file(str(out / name), skip_cache=True)
+    detection_report.log(session, artifact, out)
     artifacts.log_artifact(session, artifact, ["latest"])
     session.run.log({"strip": wandb.Image(str(out / "strip.png"))})
 
@@ -214,6 +217,20 @@ def dataset_facts(folder: Path) -> dict[str, Any]:
         "splits": known.splits,
         "artifact": pull.read_source(folder).get("artifact"),
     }
+
+
+def facts_of(folders: Sequence[Path]) -> dict[str, Any]:
+    """What a run's config keeps of its datasets: of one as `dataset_facts`; of several one digest, and those facts."""
+    facts = [dataset_facts(folder) for folder in folders]
+    if len(facts) == 1:
+        return facts[0]
+    digest = hashlib.sha256("\n".join(known["digest"] for known in facts).encode()).hexdigest()
+    return {"digest": digest, "sources": facts}
+
+
+def artifacts_of(facts: dict[str, Any]) -> list[str]:
+    """The artifacts that the datasets of `facts_of` were pulled from."""
+    return [known["artifact"] for known in facts.get("sources", [facts]) if known["artifact"]]
 
 
 def code_facts() -> dict[str, Any]:

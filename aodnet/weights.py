@@ -1,22 +1,62 @@
-"""Weight files: ours, and the published ones that others have made."""
+"""Weight files: ours, those that come with the package, and the published ones that others have made.
 
-import warnings
+Ours have the layout of Keras's .weights.h5, so that either reads the other's: layers/conv2d/vars/0 is the first
+convolution's kernel, 1 its bias. They are read and written here, number by number: what else Keras follows or keeps
+(links, stored elsewhere; the optimizer's state) has no place in them.
+"""
+
+import difflib
+import io
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from aodnet import model as aodnet_model
-from aodnet.arrays import read_npz
+from aodnet.arrays import MAX_BYTES, read_npz
+from hazegen import stores
 from hazegen.errors import RefusedError
 
 Layout = Literal["caffe", "torch"]
 
+PRETRAINED = Path(__file__).parent / "pretrained"
+DEFAULT = "rooms"
+_SUFFIX = ".weights.h5"
+_LAYERS = ("conv2d", "conv2d_1", "conv2d_2", "conv2d_3", "conv2d_4")  # Keras's names, in the paper's order
+
+# What h5py says of files that are damaged or made to do harm.
+_UNREADABLE = (ValueError, KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError, MemoryError)
 # Smaller magnitudes are denormals or on the way there: 801 of the 1,761 values of one published set
 # made inference on a CPU 48 times slower.
 SMALLEST = 1e-20
+
+
+def find_weights(text: str) -> Path:
+    """The file that `text` means: a path, or the name of weights that come with the package.
+
+    Raises:
+        RefusedError: Neither; the message lists those of the package.
+    """
+    names = shipped()
+    if Path(text).is_file():
+        return Path(text)
+    if text in names:
+        return PRETRAINED / f"{text}{_SUFFIX}"
+    near = difflib.get_close_matches(text, names, 1)
+    raise RefusedError(
+        f"There are no weights '{text}'. Expected a {_SUFFIX} file, or one of {', '.join(names) or 'none'} that come "
+        f"with the package, received {'a folder' if Path(text).is_dir() else 'neither'}. "
+        + (f"Did you mean '{near[0]}'?" if near else "Check the name, or train some with aodnet fit.")
+    )
+
+
+def shipped() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.name.removesuffix(_SUFFIX) for path in PRETRAINED.glob(f"*{_SUFFIX}"))
 
 
 def flush_small(model: keras.Model) -> int:
@@ -32,36 +72,109 @@ def flush_small(model: keras.Model) -> int:
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Writes a .weights.h5 file, under its final name only when it is complete."""
-    temporary = path.with_name(f".{path.name.removesuffix('.weights.h5')}.tmp.weights.h5")
-    model.save_weights(temporary)
-    temporary.replace(path)
+    """Writes a .weights.h5 file, under its final name only when it is complete.
+
+    Raises:
+        RefusedError: A weight is not finite; what was there stays.
+    """
+    if not is_finite(model):
+        raise RefusedError(
+            f"The weights for '{path}' are not finite. Expected numbers, received NaN or infinity. Nothing was "
+            "written; go back to an earlier checkpoint."
+        )
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, layer in zip(_LAYERS, aodnet_model.convolutions(model), strict=True):
+            group = file.create_group(f"layers/{name}/vars")
+            group.attrs["name"] = layer.name
+            for number, variable in enumerate(layer.weights):
+                group[str(number)] = variable.numpy().astype(np.float32)
+    stores.sweep(path.parent, path.name)
+    with stores.whole_file(path) as whole:
+        whole.write(buffer.getvalue())
 
 
 def load(path: Path) -> keras.Model:
-    """AOD-Net with the weights of a .weights.h5 file. Only numbers are read: no code, no graph.
+    """AOD-Net with the weights of a .weights.h5 file; how wide it is, the file's shapes say.
+
+    Only numbers are read: no code, no graph, nothing outside the file.
 
     Raises:
         RefusedError: Not such a file, or the weights of another network.
     """
     if not path.is_file() or not h5py.is_hdf5(path):
         raise RefusedError(
-            f"'{path}' is no weight file. Expected a .weights.h5 file of AOD-Net, received "
+            f"'{path}' is no weight file. Expected a {_SUFFIX} file of AOD-Net, received "
             f"{'another kind of file' if path.exists() else 'nothing'}. Train one with aodnet fit, or turn a .npz "
             "into one with aodnet import-weights."
         )
-    model = aodnet_model.build_aodnet()
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
-            model.load_weights(path)
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        with h5py.File(path, "r") as file:
+            model = _read(file)
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         raise RefusedError(
-            f"The weights in '{path}' do not fit AOD-Net. Expected {_shapes(model)}, received others "
-            f"({str(error).strip().splitlines()[0]}). Choose weights of the published network."
+            f"The weights in '{path}' do not fit AOD-Net. Expected {_shapes(aodnet_model.build_aodnet())}, or those of "
+            f"a wider one, received others ({(str(error).strip() or type(error).__name__).splitlines()[0]}). Choose "
+            "weights of the published network."
         ) from None
     _check_finite(model, path)
     return model
+
+
+def _read(file: h5py.File) -> keras.Model:
+    """The network that fits a file's shapes, with its numbers.
+
+    Raises:
+        One of _UNREADABLE: There is none.
+    """
+    model = aodnet_model.build_aodnet(filters=_dataset(file, _LAYERS[0], 0).shape[-1])
+    found = [
+        (variable, _dataset(file, name, number))
+        for name, layer in zip(_LAYERS, aodnet_model.convolutions(model), strict=True)
+        for number, variable in enumerate(layer.weights)
+    ]
+    for variable, dataset in found:
+        if dataset.shape != tuple(variable.shape):
+            raise ValueError(f"{dataset.shape} in place of {tuple(variable.shape)}")
+    for variable, dataset in found:
+        variable.assign(_numbers(dataset))
+    return model
+
+
+def _dataset(file: h5py.File, layer: str, number: int) -> h5py.Dataset:
+    """One variable of a layer, by links inside the file alone."""
+    node: Any = file
+    for name in ("layers", layer, "vars", str(number)):
+        if not isinstance(node, h5py.Group) or not isinstance(node.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"'layers/{layer}/vars/{number}' is not in the file")
+        node = node[name]
+    if not isinstance(node, h5py.Dataset) or not node.shape:
+        raise ValueError(f"'layers/{layer}/vars/{number}' is no array")
+    return node
+
+
+def _numbers(dataset: h5py.Dataset) -> NDArray[np.float32]:
+    """The values of an array whose shape has been found right; kept elsewhere or blown up by its chunks, it is not."""
+    if dataset.dtype.kind != "f":
+        raise ValueError(f"numbers of type {dataset.dtype}")
+    if dataset.is_virtual or dataset.external:
+        raise ValueError("numbers that are kept in other files")
+    if dataset.chunks is not None and math.prod(dataset.chunks) > dataset.size:
+        raise ValueError(f"chunks of {dataset.chunks} for {dataset.shape}")
+    with np.errstate(over="ignore"):  # of float64: what becomes infinite is refused with the rest
+        values: NDArray[np.float32] = dataset[...].astype(np.float32)
+    return values
 
 
 def import_npz(path: Path, layout: Layout | None = None) -> keras.Model:

@@ -7,6 +7,7 @@ Every method runs on the same photos, haze and flags of the codec, in its own pr
 
     ours            build_shard through the pool, as hazegen make does it: read, draw, render, encode, record, checksum,
                     SHA-256, a synced shard of TFRecords on the disk
+    stored          the same with --kind scenes, in scenes a second: read, quantise, record, checksum, SHA-256, a shard
     floor           the codec alone: each photo decoded once, each of our hazy pictures encoded, from memory to memory
     script          one image after another in float64 NumPy: cv2.imread, J t + A (1 - t), cv2.imwrite
     albumentations  its RandomFog in place of the equation, which knows no depth; else as the script
@@ -27,7 +28,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ran:
-    """How many pairs a worker made, in how long [s], how much of that on a core, and its largest memory [MB]."""
+    """How many pairs (or scenes) a worker made, in how long [s], how much of it on a core, its largest memory [MB]."""
 
     pairs: int
     seconds: float
@@ -106,11 +107,16 @@ def ours(job: Job, report: engine.Report) -> Ran:
     return _timed(job, lambda number: shard(number, count))
 
 
+def stored(job: Job, report: engine.Report) -> Ran:
+    """hazegen make --kind scenes' own work: a record for each scene."""
+    return ours(replace(job, settings=replace(job.settings, kind="scenes", variants=1)), report)
+
+
 def floor(job: Job, report: engine.Report) -> Ran:  # noqa: ARG001
     """Decoding and encoding, and nothing else."""
     cv2.setNumThreads(1)
     settings = job.settings
-    suffix, flags = variants.SUFFIX[settings.codec], FLAGS[settings.codec]
+    suffix, flags = images.SUFFIXES[settings.codec], FLAGS[settings.codec]
     held: list[tuple[Any, list[Any]]] = []
     size = 0
     for ref in job.refs:
@@ -172,6 +178,7 @@ def euler(job: Job, report: engine.Report) -> Ran:  # noqa: ARG001
 
 METHODS: dict[str, Callable[[Job, engine.Report], Ran]] = {
     "ours": ours,
+    "stored": stored,
     "floor": floor,
     "script": script,
     "albumentations": albumentations,
@@ -182,7 +189,7 @@ METHODS: dict[str, Callable[[Job, engine.Report], Ran]] = {
 def _files(job: Job, haze: Callable[[Any, Any, float, float], Any]) -> Ran:
     """Each photo and its depth read, each of its variants hazed and written, one after another."""
     cv2.setNumThreads(1)
-    settings, suffix, flags = job.settings, variants.SUFFIX[job.settings.codec], FLAGS[job.settings.codec]
+    settings, suffix, flags = job.settings, images.SUFFIXES[job.settings.codec], FLAGS[job.settings.codec]
     rng = np.random.default_rng(0)
     haze(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8), 0.1, 0.9)
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import cv2
 
-from hazegen import engine, manifest, memory, records, scenes, shards, stores, variants, warm
+from hazegen import engine, manifest, memory, records, scene_records, scenes, shards, stores, variants, warm
 from hazegen.errors import RefusedError, StoreError
 from hazegen.fingerprints import DIGEST_COLUMNS, fingerprint, versions
 from hazegen.manifest import Shard
@@ -38,7 +38,7 @@ class ShardTask:
     Attributes:
         plan: Its scenes.
         out: Folder that it is written in.
-        settings: What decides its pairs.
+        settings: What decides its records.
         of_plan: shards.plan_digest of the plan in `out`, which has to lie there still when the shard is done; empty
             where `out` is a work place without a plan.
     """
@@ -78,14 +78,14 @@ def build_shard(task: ShardTask, report: engine.Report) -> Built:
     """Builds one shard, and beside it the result that the manifest is put together from.
 
     Args:
-        report: Is called with the number of pairs just done.
+        report: Is called with the number of records just done.
 
     Raises:
         StoreError: This machine does not see the inputs.
         RefusedError: Another plan lies in the folder now; nothing was written.
     """
     check_reach(task.settings.reading)
-    if task.settings.variants:
+    if task.settings.variants and task.settings.kind == "pairs":
         warm.keep_going_without_cache()
     cv2.setNumThreads(1)  # the workers are the parallelism
     rows: list[dict[str, Any]] = []
@@ -103,7 +103,7 @@ def build_shard(task: ShardTask, report: engine.Report) -> Built:
             rows.append(_used_row(ref, scene, task) | digests)
             height, width = scene.clean.shape[:2]
             sizes.add((height, width))
-            for key, record in variants.scene_records(scene, task.settings):
+            for key, record in records_of(scene, task.settings):
                 pile.add(key, record)
                 report(1)
         try:
@@ -116,6 +116,12 @@ def build_shard(task: ShardTask, report: engine.Report) -> Built:
         if task.of_plan and not _is_wanted(task):  # finished in this very moment
             forget_result(task.out, task.plan.name)
     return built
+
+
+def records_of(scene: Scene, settings: Settings) -> Iterator[tuple[str, bytes]]:
+    """Key and record of each pair of a scene, or of the scene itself, whichever the settings say."""
+    of_kind = scene_records.scene_records if settings.kind == "scenes" else variants.scene_records
+    return of_kind(scene, settings)
 
 
 def _while_it_is_wanted(task: ShardTask, parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hazegen import croissant, stores
+from hazegen import card_loading, croissant, stores
 from hazegen.errors import VerifyError
 from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, Manifest, check_shards, check_tables, digest, load, write
 from hazegen.preview import preview
@@ -21,10 +21,9 @@ README = "README.md"
 PREVIEW = "preview.jpg"
 FILES = (README, croissant.CROISSANT, PREVIEW)
 PAIRS_SHOWN = 12
-LARGEST_CROP = 256
+WHAT = {"pairs": "Hazy/clean pairs", "scenes": "Scenes for haze that is drawn in training"}
 SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
-DECODERS = {"jpeg": 'tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")'}
-DECODERS["png"] = "tf.io.decode_png(data, channels=3)"
+CODECS = {"jpeg": "JPEG, quality {quality}, 4:4:4", "png": "PNG (lossless)", "raw": "raw: 8 bits, no compression"}
 
 
 def write_card(folder: Path) -> None:
@@ -120,7 +119,7 @@ def _markdown(known: Manifest, made: str) -> str:
         ["## Recipe", *_table("field", "value", known.recipe.items())],
         ["## Splits", *_splits(known)],
         ["## Content", *_table("", "", _facts(known, made).items()), *_features(known)],
-        ["## How to load it", *_loading(known)],
+        ["## How to load it", *card_loading.blocks(known)],
         ["## Licence", _licence(known)],
         ["## Citation and source", *_citation(known)],
         ["## Limits of use", "\n".join(f"- {sentence}" for sentence in croissant.limits(known))],
@@ -133,7 +132,7 @@ def _front_matter(known: Manifest) -> dict[str, Any]:
     pairs = sum(shard.records for shard in known.shards)
     files = [{"split": split, "path": f"{split}-*.tfrecord"} for split in SPLITS if known.records_of(split)]
     return {
-        "pretty_name": f"Hazy/clean pairs, recipe {known.recipe.get('name')}",
+        "pretty_name": f"{WHAT[known.kind]}, recipe {known.recipe.get('name')}",
         **_hub_license(known.about.license),
         "task_categories": ["image-to-image"],
         "tags": ["haze", "fog", "dehazing", "image-restoration", "synthetic", "tfrecord"],
@@ -153,12 +152,15 @@ def _hub_license(text: str) -> dict[str, str]:
 
 
 def _title(known: Manifest) -> list[str]:
+    shown = "clean, transmission and hazy" if known.maps else "clean and hazy"
+    if known.kind == "scenes":
+        shown = "clean, distances and an example of hazy"
     made = f"Made with hazegen {known.versions.get('hazegen', '')}; every number below is from `{MANIFEST}`."
     return [
-        f"# Hazy/clean pairs, recipe {_inline(known.recipe.get('name'))}",
+        f"# {WHAT[known.kind]}, recipe {_inline(known.recipe.get('name'))}",
         croissant.describe(known) + " t is the transmission, A the atmospheric light, beta the extinction coefficient.",
         made,
-        f"![{'clean, transmission and hazy' if known.maps else 'clean and hazy'} pictures side by side]({PREVIEW})",
+        f"![{shown} pictures side by side]({PREVIEW})",
     ]
 
 
@@ -173,6 +175,8 @@ def _table(left: str, right: str, rows: Iterable[tuple[str, object]]) -> list[st
 
 
 def _splits(known: Manifest) -> list[str]:
+    if known.kind == "scenes":
+        return _table("split", "scenes", ((split, f"{known.records_of(split):,}") for split in SPLITS))
     counts = [f"| {split} | {known.splits[split]['scenes']:,} | {known.records_of(split):,} |" for split in SPLITS]
     return [
         "\n".join(["| split | scenes | pairs |", "|---|---|---|", *counts]),
@@ -187,11 +191,11 @@ def _facts(known: Manifest, made: str) -> dict[str, object]:
         **({"put together by": made} if made else {}),
         "inputs": "{found:,} found = {used:,} used + {rejected:,} rejected".format(**known.inputs)
         + f"; `{INPUTS}` lists each, with the reason where rejected",
-        "pairs of a scene": croissant.variants_text(known),
+        **({"pairs of a scene": croissant.variants_text(known)} if known.kind == "pairs" else {}),
         "shards": f"{len(known.shards):,} TFRecord files, {size:,} bytes; `{MANIFEST}` has size, count and SHA-256 of "
         "each",
-        "codec": f"JPEG, quality {known.quality}, 4:4:4" if known.codec == "jpeg" else "PNG (lossless)",
-        "transmission": "stored with each pair (16 bits)" if known.maps else "not stored",
+        "codec": CODECS[known.codec].format(quality=known.quality),
+        **_beside(known),
         "least height and width": "{height} x {width} pixels".format(**known.smallest),
         "depth was read as": json.dumps(known.reading, sort_keys=True),
         "seed": _seed(known.seed),
@@ -203,41 +207,17 @@ def _facts(known: Manifest, made: str) -> dict[str, object]:
     }
 
 
+def _beside(known: Manifest) -> dict[str, str]:
+    """What is stored beside the pictures."""
+    if known.kind == "scenes":
+        return {"distance": "16 bits without compression, in units of 1/65534 of each frame's largest finite distance"}
+    return {"transmission": "stored with each pair (16 bits)" if known.maps else "not stored"}
+
+
 def _features(known: Manifest) -> list[str]:
     rows = croissant.feature_rows(known)
     lines = [f"| {row['name']} | {row['values']} x {row['type']} | {_inline(row['meaning'])} |" for row in rows]
     return ["\n".join(["| feature of a record | type | meaning |", "|---|---|---|", *lines])]
-
-
-def _loading(known: Manifest) -> list[str]:
-    split = next(split for split in SPLITS if known.records_of(split))
-    crop = min(LARGEST_CROP, *known.smallest.values())
-    with_aodnet = f"""\
-from pathlib import Path
-from aodnet import data
-from hazegen import manifest
-folder = Path(".")  # where this file lies
-train = data.training_batches(folder, manifest.load(folder), crop={crop}, batch=8, seed=0, split="{split}")"""
-    with_tensorflow = f"""\
-from pathlib import Path
-import tensorflow as tf
-
-def picture(data):
-    return tf.image.convert_image_dtype({DECODERS[known.codec]}, tf.float32)
-
-def pair(record):
-    spec = {{name: tf.io.FixedLenFeature([], tf.string) for name in ("hazy", "clean")}}
-    values = tf.io.parse_single_example(record, spec)
-    return picture(values["hazy"]), picture(values["clean"])
-
-shards = sorted(str(path) for path in Path(".").glob("{split}-*.tfrecord"))  # where this file lies
-dataset = tf.data.TFRecordDataset(shards).map(pair, num_parallel_calls=tf.data.AUTOTUNE)"""
-    return [
-        f"With aodnet: shuffled windows of {crop} x {crop} pixels, (hazy, clean) in [0, 1].",
-        f"```python\n{with_aodnet}\n```",
-        "With TensorFlow alone: whole pictures, (hazy, clean) in [0, 1], in the order of the shards.",
-        f"```python\n{with_tensorflow}\n```",
-    ]
 
 
 def _licence(known: Manifest) -> str:
@@ -249,7 +229,8 @@ def _licence(known: Manifest) -> str:
         )
     url = croissant.license_url(text)
     shown = f"[{croissant.spdx_id(text)}]({url})" if url != text else _inline(text)
-    return f"Licence of the photos and depth maps, from which both images of each pair are made: {shown}"
+    both = "both images of each pair" if known.kind == "pairs" else "the pictures and distances"
+    return f"Licence of the photos and depth maps, from which {both} are made: {shown}"
 
 
 def _citation(known: Manifest) -> list[str]:

@@ -35,6 +35,8 @@ def stored(photo: bytes, codec: Codec, height: int, width: int) -> bytes | None:
         codec: That of the dataset.
         height, width: Of the decoded picture [px].
     """
+    if codec == "raw":
+        return None
     parts = _png_parts(photo, height, width) if codec == "png" else _jpeg_parts(photo, height, width)
     try:
         return b"".join(parts)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hazegen import config, stores
 from hazegen.errors import VerifyError
+from hazegen.manifest import load
 from hazegen.verbs import new_parser
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def run_verify(argv: list[str]) -> int:
         _print_findings(found)
     _refuse(given.dataset, found)
     if not given.json:
-        pairs, how = sum(row.records for row in found.rows), " (no picture was decoded)" if given.quick else ""
-        print(f"all {len(found.rows)} shards and {pairs} pairs are as the manifest says{how}.")
+        count, how = sum(row.records for row in found.rows), " (no picture was decoded)" if given.quick else ""
+        print(f"all {len(found.rows)} shards and {count} {load(given.dataset).kind} are as the manifest says{how}.")
     return 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hazegen import config, stores
-from hazegen.manifest import SPLITS, About
+from hazegen.manifest import SPLITS, About, load
 from hazegen.verbs import new_parser
 
 if TYPE_CHECKING:
@@ -93,18 +93,20 @@ def run_preview(argv: list[str]) -> int:
     """hazegen preview."""
     parser = new_parser(
         "hazegen preview",
-        "Writes a contact sheet: clean, transmission (where stored), hazy, with beta, A and visibility.",
+        "Writes a contact sheet: clean, transmission (where stored), hazy, with beta, A and visibility; of scenes "
+        "clean, distances and two hazy pictures drawn by the recipe.",
         "  hazegen preview dataset --out preview.png\n  hazegen preview dataset --out test.png --split test --pairs 24",
     )
     parser.add_argument("dataset", help="folder of a dataset")
     parser.add_argument("--out", required=True, help="picture to write")
-    parser.add_argument("--pairs", type=int, default=12, help="how many [default: 12]")
+    parser.add_argument("--pairs", type=int, default=12, help="how many, or how many scenes [default: 12]")
     parser.add_argument("--split", choices=SPLITS, help="only this split")
     given = parser.parse_args(argv)
     from hazegen.preview import preview
 
-    shown = preview(stores.place(given.dataset), stores.place(given.out), given.pairs, given.split)
-    print(f"{shown} pairs in '{given.out}'.")
+    folder = stores.place(given.dataset)
+    shown = preview(folder, stores.place(given.out), given.pairs, given.split)
+    print(f"{shown} {load(folder).kind} in '{given.out}'.")
     return 0
 
 

@@ -88,11 +88,12 @@ def _tell(done: "Derived") -> None:
         print(f"Nothing to do: '{done.out}' is finished.")
     elif done.reused:
         print(f"{done.reused} of {len(known.shards)} shards were there already.")
-    pairs, size = sum(shard.records for shard in known.shards), sum(shard.bytes for shard in known.shards)
-    print(f"{pairs} pairs of {inputs['used']} scenes in '{done.out}': {len(known.shards)} shards, "
+    size = sum(shard.bytes for shard in known.shards)
+    print(f"{known.counted()} in '{done.out}': {len(known.shards)} shards, "
           f"{size / 1e6:,.0f} MB, {done.seconds:.1f} s, recipe {known.recipe.get('name')}.")  # fmt: skip
     for split in SPLITS:
         counts = known.splits[split]
-        print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
+        pairs = f" {counts['records']:>9} pairs" if known.kind == "pairs" else ""
+        print(f"  {split:<11}{counts['scenes']:>8} scenes{pairs}")
     print("  inputs: {found} found = {used} used + {rejected} rejected".format(**inputs))
     print(f"next: hazegen info {done.out}, then: aodnet fit --data {done.out}")

@@ -90,9 +90,10 @@ def run_make(argv: list[str]) -> int:
 
     parser = new_parser(
         "hazegen make",
-        "Makes a dataset of hazy/clean pairs from photos and depth maps.",
+        "Makes a dataset from photos and depth maps: of hazy/clean pairs, or of scenes that get haze in training.",
         "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset --dry-run\n"
         "  hazegen make --images photos --depth depth --depth-scale 0.001 --out dataset\n"
+        "  hazegen make --images photos --depth depth --depth-scale 0.001 --out scenes --kind scenes\n"
         "  hazegen make --images photos --depth depth --depth-kind kitti --recipe.max-holes 0.9 --out dataset\n"
         "  hazegen make --images photos --depth-model midas.onnx --model.preset midas-small --near 2 --far 80 \\\n"
         "      --out dataset\n"
@@ -204,7 +205,7 @@ def _tell_estimate(told: "Estimate") -> None:
         return
     if told.there:
         print(f"there       {told.there} of {told.shards} shards; the figures below are of all")
-    print(f"to write    {told.pairs} pairs in {told.shards} shards, about {told.bytes / 1e6:,.0f} MB")
+    print(f"to write    {told.pairs} {told.kind} in {told.shards} shards, about {told.bytes / 1e6:,.0f} MB")
     if told.free_bytes is not None:
         print(f"disk        {told.free_bytes / 1e6:,.0f} MB free")
     print(f"time        about {told.seconds:,.0f} s with {told.workers} workers")
@@ -269,30 +270,37 @@ def _tell_whole(options: "MakeOptions", made: "Made", known: "Manifest") -> None
         print(f"'{out}' was finished; written anew: {', '.join(made.changed)}.")
     elif made.reused == len(known.shards) and not options.finish:
         print(f"Nothing to do: '{out}' is finished.")
-    records, size = sum(s.records for s in known.shards), sum(s.bytes for s in known.shards)
-    scenes = f"{inputs['used']} scene{'s' * (inputs['used'] != 1)}"
-    pairs = f"{records} pair{'s' * (records != 1)}"
-    print(f"{pairs} of {scenes} in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
+    size = sum(s.bytes for s in known.shards)
+    print(f"{known.counted()} in '{out}': {len(known.shards)} shards, {size / 1e6:,.0f} MB, "
           f"{made.seconds:.1f} s, recipe {known.recipe['name']}, licence "
           f"{known.about.license or 'not stated (--license)'}.")  # fmt: skip
     _tell_cost(made)
     for split in SPLITS:
         counts = known.splits[split]
-        print(f"  {split:<11}{counts['scenes']:>8} scenes {counts['records']:>9} pairs")
+        print(f"  {split:<11}{counts['scenes']:>8} scenes" + _pairs(known, counts["records"]))
     print(f"  inputs: {inputs['found']} found = {inputs['used']} used + {inputs['rejected']} rejected"
           f"{_codes(made.rejected)}")  # fmt: skip
-    mean, read = preview.mean_transmission(out)
-    print(f"  haze: mean transmission {mean:.2f} over {read} of the pairs")
-    _warn_of_useless_haze(mean)
+    if known.kind == "pairs":
+        mean, read = preview.mean_transmission(out)
+        print(f"  haze: mean transmission {mean:.2f} over {read} of the pairs")
+        _warn_of_useless_haze(mean)
+    else:
+        print("  haze: none is stored; aodnet fit draws it afresh by the recipe, or by another (--recipe)")
     if made.others:
         print(f"  others: {made.others} files of another name pattern or format were not looked at")
     print(f"next: hazegen preview {out} --out preview.png, then: aodnet fit --data {out}")
 
 
+def _pairs(known: "Manifest", count: int) -> str:
+    """How many pairs a split has; nothing where it holds scenes alone."""
+    return f" {count:>9} pairs" if known.kind == "pairs" else ""
+
+
 def _tell_cost(made: "Made") -> None:
     if made.took:
-        print("  {pairs_per_s:,.0f} pairs/s, {mb_per_s:,.1f} MB/s; peak memory {peak_mb:,.0f} MB"
-              .format(**made.took), end="")  # fmt: skip
+        unit = "scenes" if "scenes" in made.took else "pairs"
+        print(f"  {made.took[f'{unit}_per_s']:,.0f} {unit}/s, ", end="")
+        print("{mb_per_s:,.1f} MB/s; peak memory {peak_mb:,.0f} MB".format(**made.took), end="")
         print(f", largest worker {made.took['peak_worker_mb']:,.0f} MB" if made.took["peak_worker_mb"] else "")
 
 

@@ -236,7 +236,6 @@ def manifest_of(header: Mapping[str, Any], totals: Totals) -> Manifest:
     used, made = totals.counts.used, sorted(totals.shards, key=lambda shard: shard.name)
     resolved = {plural: sorted(totals.meant[name]) for name, plural in MEANT.items()}
     return Manifest(
-        kind="pairs",
         color_space=header["recipe"]["color_space"],
         inputs={"found": totals.counts.found, "used": used.total(), "rejected": totals.counts.rejected.total()},
         smallest={"height": min(totals.heights), "width": min(totals.widths)},

@@ -83,10 +83,15 @@ def build(cls: type[Settings], values: dict[str, Any], prefix: str = "") -> Sett
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in values and _is_required(field):
             raise UsageError(
-                f"--{prefix}{field.name.replace('_', '-')} is missing. Expected {describe(hints[field.name])}, "
+                f"{_option(prefix + field.name)} is missing. Expected {describe(hints[field.name])}, "
                 "received nothing. Add it."
             )
-    return cls(**{name: _convert(f"{prefix}{name}", hints[name], value) for name, value in values.items()})
+    return cls(**{name: _convert(_option(prefix + name), hints[name], value) for name, value in values.items()})
+
+
+def _option(name: str) -> str:
+    """The option that says a field, also where a config file has said it."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _convert(name: str, hint: Any, value: Any) -> Any:
@@ -162,7 +167,7 @@ def add_options(
     for field in dataclasses.fields(cls):
         if field.name in skip or field.name not in cls.__annotations__:
             continue  # a field of a base has a group of its own
-        option = f"--{prefix}{field.name.replace('_', '-')}"
+        option = _option(prefix + field.name)
         required = _is_required(field)
         silent = required or from_file or field.default in (None, False, "") or "[default" in texts[field.name]
         note = "" if silent else f" [default: {field.default}]"

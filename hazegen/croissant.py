@@ -11,7 +11,7 @@ from typing import Any
 from hazegen.build import COLUMNS
 from hazegen.manifest import INPUTS, MANIFEST, SPLITS, Manifest, digest
 from hazegen.recipe import Draw, Recipe
-from hazegen.records import FEATURES
+from hazegen.records import TABLES
 
 CROISSANT = "croissant.json"
 TFRECORD = "application/x-tfrecord"
@@ -96,11 +96,18 @@ def describe(known: Manifest) -> str:
     space = {"srgb": "sRGB-coded values", "linear": "linear light"}[known.color_space]
     path = {"plane": "the depth along the camera's axis", "ray": "the distance along each pixel's ray"}
     unit = {"metres": "metres", "tenths": "tens of metres", "max": "shares of the picture's largest depth"}
-    lengths = (f"{path[recipe['path']]} in {unit[recipe['depth_norm']]}" for recipe in recipes(known))
+    told = (f"{path[recipe['path']]} in {unit[recipe['depth_norm']]}" for recipe in recipes(known))
+    lengths = " or ".join(dict.fromkeys(told))
+    if known.kind == "scenes":
+        return (
+            f"{pairs} scenes, each a clean photo J and the distance d of its pixels from its depth map, in TFRecords. "
+            "Haze is not stored: it is synthetic, and drawn for them in training: I = J t + A (1 - t) with "
+            f"t = exp(-beta d), on {space}, d {lengths}."
+        )
     return (
         f"{pairs} pairs of a clean photo J and its hazy image I, of {known.inputs['used']} scenes, in TFRecords. The "
         f"haze is synthetic: I = J t + A (1 - t) with t = exp(-beta d), on {space}, d "
-        f"{' or '.join(dict.fromkeys(lengths))}, from each scene's depth map."
+        f"{lengths}, from each scene's depth map."
     )
 
 
@@ -151,7 +158,7 @@ def limits(known: Manifest) -> list[str]:
     several = [_limits(recipe, known) for recipe in recipes(known)]
     told = dict.fromkeys(sentence for sentences in several for sentence in sentences)
     everywhere = {sentence for sentence in told if all(sentence in sentences for sentences in several)}
-    return [sentence if sentence in everywhere else f"For some of the pairs: {sentence}" for sentence in told]
+    return [s if s in everywhere else f"For some of the {known.kind}: {s}" for s in told]
 
 
 def _limits(recipe: dict[str, Any], known: Manifest) -> list[str]:
@@ -174,7 +181,11 @@ def _limits(recipe: dict[str, Any], known: Manifest) -> list[str]:
     if recipe.get("sky") == "far":
         told.append("The sky is as far as the farthest surface, where it should be hidden by the haze.")
     if known.codec == "jpeg":
-        told.append(f"Both images went through JPEG at quality {known.quality}.")
+        which = "Both images" if known.kind == "pairs" else "The clean pictures"
+        told.append(f"{which} went through JPEG at quality {known.quality}.")
+    if known.kind == "scenes":
+        told.append("Distances are rounded to 1/65534 of each frame's largest finite one.")
+        told.append("These limits are of the recipe of the dataset; another may be given in training.")
     return told
 
 
@@ -228,8 +239,13 @@ def _inputs() -> dict[str, Any]:
 
 def feature_rows(known: Manifest) -> list[dict[str, Any]]:
     """Name, type, number of values and meaning of each feature that the records have."""
-    stored = {name: feature for name, feature in FEATURES.items() if known.maps or not feature.optional}
+    has = {"transmission": known.maps, "estimated_light": any(map(_light_is_estimated, recipes(known)))}
+    stored = {name: feature for name, feature in TABLES[known.kind].items() if has.get(name, True)}
     return [{"name": name, "type": f.kind, "values": f.size, "meaning": f.meaning} for name, f in stored.items()]
+
+
+def _light_is_estimated(recipe: dict[str, Any]) -> bool:
+    return recipe.get("atmospheric_light") in ("dark-channel", "brightest-far")
 
 
 def _features(known: Manifest) -> dict[str, Any]:
@@ -254,12 +270,21 @@ def _responsible(known: Manifest) -> dict[str, Any]:
         + f": {inputs['found']} found, {inputs['used']} used, {inputs['rejected']} rejected (inputs.csv says why).",
         "rai:dataCollectionType": ["Secondary Data analysis"],
         "rai:dataImputationProtocol": f"Pixels without a measured depth were filled {' or '.join(filled)}.",
-        "rai:dataPreprocessingProtocol": [
-            "Haze is added to each photo by the equation in the description, with the parameters of the recipe in "
-            f"manifest.json, {variants_text(known)} times a scene; all variants of a scene are in one split.",
-        ],
+        "rai:dataPreprocessingProtocol": [_protocol(known)],
         "rai:machineAnnotationTools": [f"hazegen {known.versions.get('hazegen', '')}".strip()],
         "rai:dataUseCases": ["Training and comparing methods that remove haze from photos."],
         "rai:dataLimitations": limits(known),
         "rai:personalSensitiveInformation": ["hazegen keeps photos as they are and does not look for persons in them."],
     }
+
+
+def _protocol(known: Manifest) -> str:
+    if known.kind == "scenes":
+        return (
+            "Depth maps were turned into the distances of the recipe in manifest.json. Haze is added in training, by "
+            "the equation in the description."
+        )
+    return (
+        "Haze is added to each photo by the equation in the description, with the parameters of the recipe in "
+        f"manifest.json, {variants_text(known)} times a scene; all variants of a scene are in one split."
+    )

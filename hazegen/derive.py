@@ -137,7 +137,8 @@ def derive(
         if not stores.write_new(out / PLAN, [json.dumps(header, sort_keys=True) + "\n"]):
             _check_same(out, header)
         left = [task for task in tasks if _result(task) is None]
-        with tqdm(total=sum(len(task.rows) for task in left), unit="pair", desc="copying", disable=None) as bar:
+        unit = sources[0].known.unit
+        with tqdm(total=sum(len(task.rows) for task in left), unit=unit, desc="copying", disable=None) as bar:
             for _ in engine.run(_copy_shard, left, workers, bar.update):
                 pass
         known = _finish(sources, index, choice, tasks)
@@ -207,8 +208,10 @@ def _deal(index: Index, choice: Choice, sources: Sequence[Source], out: Path, sh
     wanted = np.array([key in choice.splits for key in index.keys], bool)
     rows = np.flatnonzero(choice.pairs & wanted[index.pairs["scene"]])
     if not len(rows):
+        known = sources[0].known
         raise RefusedError(
-            f"No pair is left. Expected at least one, received {len(index.pairs)} pairs of {len(index.keys)} scenes, "
+            f"No {known.unit} is left. Expected at least one, received {len(index.pairs)} {known.kind} of "
+            f"{len(index.keys)} scenes, "
             "none of them chosen. Change the options that choose."
         )
     present = [index.keys[number] for number in np.unique(index.pairs["scene"][rows])]
@@ -235,14 +238,14 @@ def _records(task: _Task, report: engine.Report) -> Iterator[bytes]:
         source = task.sources[row["source"]]
         path = source.folder / source.known.shards[row["shard"]].name
         record = heads.read_record(path, int(row["offset"]), int(row["length"]))
-        yield _renamed(record, source.prefix) if source.prefix else record
+        yield _renamed(record, source.prefix, source.known.kind) if source.prefix else record
         report(1)
 
 
-def _renamed(record: bytes, prefix: str) -> bytes:
+def _renamed(record: bytes, prefix: str, kind: records.Kind) -> bytes:
     """The record with `prefix` before its key and its scene; the bytes of its pictures are what they were."""
-    values = records.decode(record)
-    return records.encode(values | {name: prefix + values[name] for name in ("key", "scene")})
+    values = records.decode(record, kind)
+    return records.encode(values | {name: prefix + values[name] for name in ("key", "scene")}, kind)
 
 
 def _result(task: _Task) -> Shard | None:

@@ -1,6 +1,7 @@
 """Where each pair of some finished datasets lies: what split, merge and sample choose from, without a picture."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from hazegen import engine, heads, manifest, stores
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.manifest import Manifest, Shard
-from hazegen.records import hash_order
+from hazegen.records import Kind, hash_order
 
 # One pair: number of its scene, its place in the order of keys' hashes, and where it lies.
 PAIR = np.dtype(
@@ -32,13 +33,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Index:
-    """All pairs of some datasets: 46 bytes for each, and the key of each scene.
+    """All records of some datasets of one kind: 46 bytes for each, and the key of each scene.
 
     Attributes:
         keys: Of the scenes, as they are called in the new dataset.
         splits: Split of each scene in the dataset that it comes from.
         sizes: Height and width of each scene [px], (scenes, 2).
-        pairs: One row of PAIR for each pair.
+        pairs: One row of PAIR for each record; of a scene without haze its variant is 0, and the haze's numbers NaN.
     """
 
     keys: list[str]
@@ -55,6 +56,7 @@ class _Task:
     shard: Shard
     prefix: str
     whole: bool
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,14 @@ def read_index(sources: Sequence[Source], workers: int, *, whole: bool) -> Index
         manifest.check_tables(given.folder, given.known)
         manifest.check_shards(given.folder, given.known.shards)
         _check_numbers(given.known.shards)
-        how = (given.prefix, whole or stores.is_remote(given.folder))
+        how = (given.prefix, whole or stores.is_remote(given.folder), given.known.kind)
         shards = enumerate(given.known.shards)
         tasks += [_Task(source, number, given.folder / s.name, s, *how) for number, s in shards if s.records]
     begins = np.cumsum([0, *(task.shard.records for task in tasks)]).tolist()
     begin_of = {(task.source, task.number): begin for task, begin in zip(tasks, begins, strict=False)}
     pairs = np.empty(begins[-1], PAIR)
     parts = []
-    with tqdm(total=len(pairs), unit="pair", desc="looking", disable=None) as bar:
+    with tqdm(total=len(pairs), unit=sources[0].known.unit, desc="looking", disable=None) as bar:
         for part in engine.run(_read_shard, tasks, workers, bar.update):
             begin = begin_of[part.task.source, part.task.number]
             place = pairs[begin : begin + len(part.pairs)]
@@ -129,7 +131,7 @@ def _read_shard(task: _Task, report: engine.Report) -> _Part:
     scenes: dict[str, int] = {}
     sizes: list[tuple[int, int]] = []
     rows = []
-    for head in heads.read_heads(task.path, task.shard.sha256 if task.whole else None):
+    for head in heads.read_heads(task.path, task.shard.sha256 if task.whole else None, task.kind):
         told = head.values
         key = task.prefix + told["scene"]
         number = scenes.setdefault(key, len(scenes))
@@ -137,13 +139,14 @@ def _read_shard(task: _Task, report: engine.Report) -> _Part:
             sizes.append((told["height"], told["width"]))
         order = int.from_bytes(hash_order(task.prefix + told["key"])[:8])
         place = (task.source, task.number, head.offset, head.length)
-        rows.append((number, told["variant"], order, *place, told["visibility_m"], told["mean_transmission"]))
+        haze = (told.get(name, math.nan) for name in ("visibility_m", "mean_transmission"))
+        rows.append((number, told.get("variant", 0), order, *place, *haze))
         report(1)
     pairs = np.array(rows, PAIR)
     if len(pairs) != task.shard.records or len(np.unique(pairs[["scene", "variant"]])) != len(pairs):
         raise VerifyError(
-            f"Shard '{task.shard.name}' is not what the manifest says. Expected {task.shard.records} different pairs, "
-            f"received {len(pairs)}, or one twice. {heads.ADVICE}"
+            f"Shard '{task.shard.name}' is not what the manifest says. Expected {task.shard.records} different "
+            f"{task.kind}, received {len(pairs)}, or one twice. {heads.ADVICE}"
         )
     return _Part(task, list(scenes), sizes, pairs)
 

@@ -18,7 +18,7 @@ from hazegen.derive_index import Source
 from hazegen.errors import RefusedError, VerifyError
 from hazegen.manifest import INPUTS, SPLITS, About, Manifest, Shard
 
-# What all pairs of a dataset have in common.
+# What all records of a dataset have in common.
 SHARED = ("kind", "color_space", "codec", "maps")
 
 
@@ -39,11 +39,24 @@ def check_agreement(known: Sequence[Manifest]) -> None:
     """
     quality = ("quality",) if known[0].codec == "jpeg" else ()
     entries = {name: [getattr(one, name) for one in known] for name in (*SHARED, *quality)}
+    if {one.kind for one in known} == {"scenes"}:
+        _check_recipes([one.recipe for one in known])
     for name, values in entries.items():
         if any(value != values[0] for value in values):
             raise RefusedError(
                 f"The datasets cannot be put together. Expected the same {name} in all, received "
                 f"{' and '.join(map(str, dict.fromkeys(values)))}. Make them with the same {name}."
+            )
+
+
+def _check_recipes(recipes: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses scenes of different recipes: haze is drawn for all of them by the one that the manifest has."""
+    for name in dict.fromkeys(itertools.chain(*recipes)):
+        values = _different([recipe.get(name) for recipe in recipes])
+        if name != "name" and len(values) > 1:
+            raise RefusedError(
+                f"Scenes of different recipes cannot be put together. Expected the same {name} in all, received "
+                f"{' and '.join(map(str, values))}. Give aodnet fit --data each of them, or make them by one recipe."
             )
 
 

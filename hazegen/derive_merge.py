@@ -39,9 +39,26 @@ def merge(folders: Sequence[Path], out: Path, options: MergeOptions) -> Derived:
         )
     names = _prefixes(options.prefix, len(folders))
     given = [Source(folder, manifest.load(folder), name) for folder, name in zip(folders, names, strict=True)]
+    _check_different(given)
     sources = sorted(given, key=lambda source: (source.prefix, manifest.digest(source.known)))
     decided = {"prefix": [source.prefix for source in sources]}
     return derive("merge", sources, out, options, decided, _choose)
+
+
+def _check_different(given: Sequence[Source]) -> None:
+    """Refuses the same dataset twice: under two prefixes it would only weigh twice, and its scenes be taken for others.
+
+    Raises:
+        UsageError: Names the two folders.
+    """
+    first: dict[str, Path] = {}
+    for source in given:
+        twin = first.setdefault(manifest.digest(source.known), source.folder)
+        if twin is not source.folder:
+            raise UsageError(
+                f"The same dataset is given twice. Expected different ones, received '{twin}' and '{source.folder}', "
+                "which have the same digest. Leave one out; aodnet fit --weights makes a dataset count for more."
+            )
 
 
 def _prefixes(text: str | None, count: int) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hazegen.derive import Choice, CopyOptions, Derived, derive
 from hazegen.derive_index import Index, Source
 from hazegen.errors import RefusedError, UsageError
-from hazegen.manifest import SPLITS, load
+from hazegen.manifest import SPLITS, Manifest, load
 from hazegen.records import hash_order
 
 STEP = 4096
@@ -71,10 +71,23 @@ def sample(folder: Path, out: Path, options: SampleOptions) -> Derived:
     Raises:
         UsageError, RefusedError, VerifyError, OSError: See derive.derive.
     """
+    known = load(folder)
+    _check_kind(known, options)
     names = ("pairs", "scenes", "share", "split", "seed")
     decided = {name: getattr(options, name) for name in names}
     decided |= {name: None if (ends := getattr(options, name)) is None else list(map(str, ends)) for name in RANGES}
-    return derive("sample", [Source(folder, load(folder))], out, options, decided, lambda i: _choose(i, options))
+    return derive("sample", [Source(folder, known)], out, options, decided, lambda i: _choose(i, options))
+
+
+def _check_kind(known: Manifest, options: SampleOptions) -> None:
+    """Refuses to choose pairs of scenes that have none."""
+    unfit = [name for name in ("pairs", *RANGES) if getattr(options, name) is not None]
+    if known.kind == "scenes" and unfit:
+        option = f"--{unfit[0].replace('_', '-')}"
+        raise UsageError(
+            f"{option} chooses among pairs. Expected a dataset of pairs, received one of scenes, whose haze is drawn "
+            "in training. Choose by --scenes, --share or --split."
+        )
 
 
 def _choose(index: Index, options: SampleOptions) -> Choice:

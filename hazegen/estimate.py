@@ -22,7 +22,6 @@ from hazegen import (
     scenes,
     shards,
     stores,
-    variants,
     warm,
 )
 from hazegen.build import ShardTask
@@ -47,14 +46,15 @@ class Estimate:
         rejected: Inputs rejected by their names alone, for each reason's code.
         probe_rejected: Sentences of the probed scenes that could not be read.
         scenes: Scenes for each split.
-        pairs, shards: To be written.
+        pairs, shards: To be written; of --kind scenes the first counts scenes.
         bytes, seconds: Estimated from the probed scenes; 0 where none of them could be read.
         workers: Processes that the time is divided by.
         worker_mb: Peak memory of one of them with the probed scenes, and the records of a shard beside them [MB].
         free_bytes: On the disk of the output folder; None in a store.
-        mean_transmission: Of the probed scenes' pairs; None where none of them could be read.
+        mean_transmission: Of the probed scenes' pairs; None where none of them could be read, or none is made.
         there: Number of shards that an earlier run has finished.
         finished: Whether the dataset is finished.
+        kind: Of the dataset.
     """
 
     found: int
@@ -72,6 +72,7 @@ class Estimate:
     mean_transmission: float | None
     there: int = 0
     finished: bool = False
+    kind: str = "pairs"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Probe:
     Attributes:
         problems: Sentences of the scenes that could not be read.
         sizes: Bytes of each record.
-        transmissions: Mean transmission of each record.
+        transmissions: Mean transmission of each pair.
         seconds: Time for one scene.
         peak_mb: Largest resident memory of the worker [MB].
     """
@@ -173,6 +174,7 @@ def _estimate(options: MakeOptions, plan: planning.Plan, failed: Mapping[str, st
         worker_mb=probe.peak_mb + min(size / len(plan.shards), build.IN_MEMORY) / 1e6,
         free_bytes=None if stores.is_remote(options.out) else running.free_bytes(options.out),
         mean_transmission=mean,
+        kind=plan.settings.kind,
     )
 
 
@@ -187,7 +189,8 @@ def _longest(scenes: Sequence[int], workers: int) -> int:
 def measure(task: ShardTask, report: engine.Report) -> Probe:
     """Makes the records of a shard's scenes and throws them away."""
     build.check_reach(task.settings.reading)
-    warm.keep_going_without_cache()
+    if task.settings.kind == "pairs":
+        warm.keep_going_without_cache()
     problems: list[str] = []
     sizes: list[int] = []
     transmissions: list[float] = []
@@ -196,7 +199,8 @@ def measure(task: ShardTask, report: engine.Report) -> Probe:
     def noted(pairs: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
         for _, record in pairs:
             sizes.append(len(record))
-            transmissions.append(records.decode(record)["mean_transmission"])
+            if task.settings.kind == "pairs":
+                transmissions.append(records.decode(record)["mean_transmission"])
             report(1)
             yield record
 
@@ -206,7 +210,7 @@ def measure(task: ShardTask, report: engine.Report) -> Probe:
             fingerprint(ref, task.settings.reading)
             scene = scenes.load(ref, task.settings.reading, task.settings.recipe)
             with tempfile.TemporaryDirectory() as folder:  # any disk: --out may not be there yet, and is left as it is
-                shards.write_shard(Path(folder) / "probe-0", noted(variants.scene_records(scene, task.settings)))
+                shards.write_shard(Path(folder) / "probe-0", noted(build.records_of(scene, task.settings)))
         except RefusedError as error:
             problems.append(str(error))
             continue

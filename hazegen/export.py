@@ -38,7 +38,8 @@ class ExportOptions:
         format: Layout. folder-its: SPLIT/gt/1.jpg, SPLIT/hazy/1_2_0.9.jpg (scene, variant, A). folder-ots:
             SPLIT/clear/0001.jpg, SPLIT/hazy/0001_0.9_0.04.jpg (scene, A, beta). webdataset: SPLIT-000000.tar.
         split: Only this split [default: all that hold pairs].
-        codec: stored copies the bytes of the stored pictures; png turns JPEG into PNG of the same pixels.
+        codec: stored copies the bytes of the stored pictures; png turns JPEG into PNG of the same pixels. Pictures
+            of a dataset made with --codec raw become PNG either way.
         maps: Also the transmission of each pair, of a dataset made with --maps.
         tar_mb: Size that the tar files are planned for; for webdataset alone [default: 256].
         workers: Threads that work at once [default: all cores].
@@ -98,6 +99,7 @@ def export(folder: Path, out: Path, options: ExportOptions) -> Exported:
     began = time.monotonic()
     known = manifest.load(folder)
     check_outside(out, [folder])
+    _check_kind(folder, known)
     chosen = _chosen(folder, known, options)
     header = _header(known, options)
     look(out, header)
@@ -120,6 +122,15 @@ def export(folder: Path, out: Path, options: ExportOptions) -> Exported:
 
 
 # --- the plan ---
+
+
+def _check_kind(folder: Path, known: Manifest) -> None:
+    """Raises RefusedError where there are no pairs to export."""
+    if known.kind == "scenes":
+        raise RefusedError(
+            f"'{folder}' holds scenes without haze, which is drawn in training. Expected a dataset of pairs, received "
+            "one of scenes. Make one from the same photos with hazegen make --kind pairs, and export that."
+        )
 
 
 def _chosen(folder: Path, known: Manifest, options: ExportOptions) -> list[str]:
@@ -147,7 +158,7 @@ def _plan(
     for split in chosen:
         pieces = _pieces(split, known, scenes)
         groups = _deal(pieces, known, options) if options.format == "webdataset" else [(piece,) for piece in pieces]
-        settings = (folder, out, options.format, options.codec, options.maps)
+        settings = (folder, out, options.format, options.codec, options.maps, known.codec)
         parts += [Part(f"{split}-{number:06d}", split, group, *settings) for number, group in enumerate(groups)]
     return parts
 
@@ -220,7 +231,8 @@ def _pieces(split: str, known: Manifest, scenes: dict[str, int]) -> list[Piece]:
 
 def _deal(pieces: list[Piece], known: Manifest, options: ExportOptions) -> list[tuple[Piece, ...]]:
     """The records of a split for each tar file, as evenly as whole records allow."""
-    growth = BYTES_PER_PIXEL["png"] / BYTES_PER_PIXEL[known.codec] if options.codec == "png" else 1.0
+    as_png = options.codec == "png" or known.codec == "raw"
+    growth = BYTES_PER_PIXEL["png"] / BYTES_PER_PIXEL[known.codec] if as_png else 1.0
     size = growth * sum(piece.shard.bytes for piece in pieces)
     total = sum(piece.stop for piece in pieces)
     count = min(total, math.ceil(size / ((options.tar_mb or TAR_MB) * 1e6)))
@@ -275,4 +287,5 @@ def _summary(out: Path, mark: dict[str, Any], began: float, reused: int | None =
     size = sum(size for _, size in mark["files"].values())
     finished_before, parts = reused is None, int(mark["parts"])
     done = parts if reused is None else reused
-    return Exported(out, mark["splits"], files, size, parts, done, finished_before, time.monotonic() - began)
+    splits = {split: mark["splits"][split] for split in SPLITS if split in mark["splits"]}
+    return Exported(out, splits, files, size, parts, done, finished_before, time.monotonic() - began)

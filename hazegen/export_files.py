@@ -28,7 +28,6 @@ FOLDERS = {
 }
 # As many digits as RESIDE's names have: 2_1_0.99082.png.
 NAME_DIGITS = 5
-SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89P": ".png"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Part:
     Attributes:
         name: Of the tar file and of the result, as 'train-000000'.
         layout, codec, maps: As the options say.
+        stored: Codec of the dataset.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Part:
     layout: str
     codec: str
     maps: bool
+    stored: str
 
     @property
     def pairs(self) -> int:
@@ -130,7 +131,7 @@ def _write_pictures(part: Part, written: _Written, report: engine.Report) -> Non
             folder = f"{part.split}/{FOLDERS[part.layout][name]}"
             paths[name] = f"{folder}/{names.clean if name == 'clean' else names.hazy}{suffix}"
             if name != "clean" or names.brings_clean:
-                data = _content(values, name, suffix)
+                data = _content(values, name, suffix, part.stored)
                 _write(part.out / paths[name], data)
                 written.count(f"{folder}/*", len(data))
         written.rows.append(_row(names, values, part.split, paths))
@@ -143,7 +144,7 @@ def _write_tar(part: Part, written: _Written, report: engine.Report) -> None:
     with stores.whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for names, values in _read_part(part):
             suffixes = _suffixes(values, part)
-            members = {f"{name}{suffix}": _content(values, name, suffix) for name, suffix in suffixes.items()}
+            members = {f"{name}{end}": _content(values, name, end, part.stored) for name, end in suffixes.items()}
             members["json"] = json.dumps(_parameters(names, values, part.split), sort_keys=True).encode()
             for member, data in sorted(members.items()):
                 info = tarfile.TarInfo(f"{names.hazy}.{member}")  # its owner and times are 0
@@ -256,22 +257,27 @@ def _suffixes(values: dict[str, Any], part: Part) -> dict[str, str]:
     """File suffix of each picture of a record, by what it is and by what is asked for."""
     found: dict[str, str] = {}
     for name in ("clean", "hazy", "transmission")[: 3 if part.maps else 2]:
-        data = values.get(name, b"")
-        if data[:2] not in SIGNATURES:
+        data, stored = values.get(name, b""), _codec(name, part.stored)
+        if not images.is_codec(data, stored):
             raise VerifyError(
-                f"Pair '{values['key']}' has no {name} picture. Expected JPEG or PNG, received {len(data)} bytes that "
+                f"Pair '{values['key']}' has no {name} picture. Expected {stored}, received {len(data)} bytes that "
                 f"begin with {data[:4]!r}. {heads.ADVICE}"
             )
-        found[name] = ".png" if part.codec == "png" else SIGNATURES[data[:2]]
+        found[name] = ".png" if part.codec == "png" else images.SUFFIXES.get(stored, ".png")
     return found
 
 
-def _content(values: dict[str, Any], name: str, suffix: str) -> bytes:
-    """The stored bytes, or where another format is asked for, their pixels as PNG."""
+def _codec(name: str, stored: str) -> str:
+    return "png" if name == "transmission" else stored
+
+
+def _content(values: dict[str, Any], name: str, suffix: str, stored: str) -> bytes:
+    """The stored bytes, or where another format is asked for, their pixels in that."""
     data: bytes = values[name]
-    if SIGNATURES[data[:2]] == suffix:
+    if images.SUFFIXES.get(_codec(name, stored)) == suffix:
         return data
-    return images.encode(images.decode(data, f"{name} of {values['key']}"), suffix)
+    of = f"{name} of {values['key']}"
+    return images.encode(images.decode_stored(data, stored, values["height"], values["width"], of), suffix)
 
 
 def _row(names: _Names, values: dict[str, Any], split: str, paths: dict[str, str]) -> dict[str, Any]:

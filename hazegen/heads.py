@@ -3,7 +3,7 @@
 import hashlib
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,13 @@ from typing import IO, Any, Protocol
 
 from hazegen import records
 from hazegen.errors import VerifyError
+from hazegen.manifest import UNIT
 from hazegen.store_path import StorePath
 
-PICTURES = tuple(name for name, feature in records.FEATURES.items() if feature.kind == "bytes")
+PICTURES = {
+    kind: tuple(name for name, feature in table.items() if feature.kind == "bytes")
+    for kind, table in records.TABLES.items()
+}
 # All but the pictures of a record takes about 1 kB; a field that claims more is no number and no name.
 MOST_BYTES = 1 << 20
 # Bytes of a record's frame before and after it: its length and two checksums.
@@ -42,15 +46,16 @@ class Head:
     values: dict[str, Any]
 
 
-def read_heads(path: Path, sha256: str | None = None) -> Iterator[Head]:
+def read_heads(path: Path, sha256: str | None = None, kind: records.Kind = "pairs") -> Iterator[Head]:
     """The heads of all records of a shard, in their order. Checksums are not held against the pictures.
 
     Args:
         sha256: Of the whole shard, which is then read whole and held against it after its last head; without it
             pictures are passed over, by seeking or, in a store, by requests of small ranges.
+        kind: Of the dataset.
 
     Raises:
-        VerifyError: The bytes are no records of pairs (names the shard and the record, counted from 0), or others.
+        VerifyError: The bytes are no records of this kind (names the shard and the record, counted from 0), or others.
     """
     size = path.stat().st_size
     with _opened(path, whole=sha256 is not None) as file:
@@ -58,10 +63,11 @@ def read_heads(path: Path, sha256: str | None = None) -> Iterator[Head]:
         while offset < size:
             try:
                 length = _length(file, size - offset)
-                values = records.decode(_without_pictures(file, offset + BEFORE + length))
+                head = _without_pictures(file, offset + BEFORE + length, PICTURES[kind])
+                values = records.decode(head, kind)
             except ValueError as error:
                 raise VerifyError(
-                    f"Record {number} of shard '{path.name}' cannot be read. Expected the features of a pair, "
+                    f"Record {number} of shard '{path.name}' cannot be read. Expected the features of a {UNIT[kind]}, "
                     f"received: {error} {ADVICE}"
                 ) from None
             yield Head(offset, length, values)
@@ -179,7 +185,7 @@ def _length(file: _File, left: int) -> int:
 # --- protocol buffers: a map of features, as records.py writes it ---
 
 
-def _without_pictures(file: _File, end: int) -> bytes:
+def _without_pictures(file: _File, end: int, pictures: Collection[str]) -> bytes:
     """The record that ends at byte `end`, with empty pictures; the file's position is its begin."""
     entries: list[bytes] = []
     if _enter(file, end) != end:
@@ -187,7 +193,7 @@ def _without_pictures(file: _File, end: int) -> bytes:
     while file.tell() < end:
         stop = _enter(file, end)
         name = _take(file, _enter(file, stop))
-        if name.decode("utf-8", "replace") in PICTURES:
+        if name.decode("utf-8", "replace") in pictures:
             content = _EMPTY
             file.seek(stop)
         else:
@@ -199,7 +205,7 @@ def _without_pictures(file: _File, end: int) -> bytes:
 def _enter(file: _File, end: int) -> int:
     """Where the field 1 that begins here ends, at most at byte `end`; goes to the begin of its content."""
     if file.read(1) != b"\x0a":
-        raise ValueError("a field is no part of a pair.")
+        raise ValueError("a field is no part of a record.")
     length = shift = 0
     more = True
     while more:

@@ -15,7 +15,11 @@ from hazegen import stores
 from hazegen.errors import RefusedError
 
 Pixels = NDArray[Any]  # uint8, uint16 or float32
-Codec = Literal["jpeg", "png"]
+# How a dataset stores its pictures; raw is uint8 R, G, B, row by row.
+Codec = Literal["jpeg", "png", "raw"]
+# File suffix of a codec, and what its pictures begin with.
+SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
+_SIGNATURES = {"jpeg": b"\xff\xd8", "png": b"\x89PNG"}
 
 # Its warnings (unknown tags, cut files) go to stderr by themselves and name no file; our errors do.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
@@ -191,3 +195,47 @@ def encode(pixels: Pixels, suffix: str, quality: int = 95, *, bgr: bool = False)
             f"{pixels.shape} of {pixels.dtype}. Convert the file to PNG."
         )
     return data.tobytes()
+
+
+# --- the pictures of a dataset ---
+
+
+def encode_stored(pixels: NDArray[np.uint8], codec: Codec, quality: int, *, bgr: bool = False) -> bytes:
+    """The bytes of a picture (height, width, 3) as a dataset of this codec stores it; `bgr` as `encode` has it."""
+    if codec != "raw":
+        return encode(pixels, SUFFIXES[codec], quality, bgr=bgr)
+    return (np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8) if bgr else pixels).tobytes()
+
+
+def is_codec(data: bytes, codec: str) -> bool:
+    """Whether a picture begins as those of this codec do; raw ones have no beginning."""
+    return data.startswith(_SIGNATURES.get(codec, b""))
+
+
+def decode_stored(data: bytes, codec: str, height: int, width: int, name: str) -> NDArray[np.uint8]:
+    """The pixels of a dataset's picture, uint8 (height, width, 3).
+
+    Args:
+        codec: That of the dataset's manifest.
+        height, width: As its record says [px].
+        name: What it is, for the message.
+
+    Raises:
+        RefusedError: Another codec or size, cut off or damaged.
+    """
+    if codec == "raw":
+        if min(height, width) < 1 or len(data) != height * width * 3:
+            raise RefusedError(
+                f"{name} expected {height} x {width} x 3 bytes of the codec raw, received {len(data)}. Copy the "
+                "dataset again."
+            )
+        # A copy: the compiled renderer would be compiled once more for memory that cannot be written.
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3).copy()
+    if not is_codec(data, codec):
+        raise RefusedError(f"{name} is not {codec} as the manifest says. Copy the dataset again.")
+    pixels = as_rgb8(decode(data, name), name)
+    if pixels.shape[:2] != (height, width):
+        raise RefusedError(
+            f"{name} expected size {(height, width)}, received {pixels.shape[:2]}. Copy the dataset again."
+        )
+    return pixels

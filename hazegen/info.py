@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import card, engine, heads, manifest, stores
+from hazegen import card, engine, heads, manifest, records, scene_records, stores
 from hazegen.collect import read_table
 from hazegen.errors import VerifyError
 from hazegen.manifest import SPLITS, Manifest, Shard
@@ -20,15 +20,24 @@ from hazegen.recipe import Draw, Recipe
 MOST_RECORDS = 20_000
 # In a store each record costs two requests; so many shards are asked for them at once.
 MOST_REMOTE, READERS = 2_000, 16
+# Of scenes the distances are read too: of 64 MB shards 5, or 1 of a store.
+MOST_SCENES, MOST_REMOTE_SCENES = 400, 64
+# Distances are taken from every so many rows and columns.
+STRIDE = 16
 BINS = 10
 BAR = 32
 EIGHTHS = " ▏▎▍▌▋▊▉"
 # What is shown of each record: axis and unit, and whether its bins grow by factors.
-SHOWN = {
+SHOWN: dict[str, tuple[str, bool]] = {
     "beta": ("beta, green [1/m]", True),
     "visibility_m": ("visibility [m]", True),
     "atmospheric_light": ("atmospheric light, mean of its channels", False),
     "mean_transmission": ("mean transmission", False),
+}
+SCENES_SHOWN: dict[str, tuple[str, bool]] = {
+    "distance_m": (f"distance [m], of every {STRIDE}th pixel of every {STRIDE}th row", True),
+    "largest_m": ("largest finite distance of a scene [m]", True),
+    "no_surface": ("share of a scene without surface", False),
 }
 
 
@@ -68,20 +77,26 @@ def look(folder: Path, most: int | None = None) -> Info:
     """Reads the manifest, the table of inputs, and the numbers of at most about `most` records; no picture.
 
     Args:
-        most: 20,000 by default, 2,000 of a dataset in a store.
+        most: 20,000 by default, 2,000 of a dataset in a store; of scenes 400 and 64, whose distances are read too.
 
     Raises:
         RefusedError: The dataset is not finished.
         VerifyError: A shard or a table is not what the manifest says.
     """
     known = manifest.load(folder)
-    most = most or (MOST_REMOTE if stores.is_remote(folder) else MOST_RECORDS)
-    shards = _spread([shard for shard in known.shards if shard.records], most)
+    scenes = known.kind == "scenes"
+    few, many = (MOST_REMOTE_SCENES, MOST_SCENES) if scenes else (MOST_REMOTE, MOST_RECORDS)
+    shards = _spread([s for s in known.shards if s.records], most or (few if stores.is_remote(folder) else many))
     manifest.check_shards(folder, shards)
-    numbers = _read_numbers(folder, shards)
+    numbers = _read_distances(folder, shards) if scenes else _read_numbers(folder, shards)
     codes = Counter(row["code"] for row in read_table(folder) if row["fate"] == "rejected")
-    drawn = tuple(_histogram(numbers[name], *SHOWN[name]) for name in SHOWN)
-    return Info(known, card.verb(folder), dict(sorted(codes.items())), drawn, (len(numbers["beta"]), len(shards)))
+    drawn = tuple(_histogram(numbers[name], *shown) for name, shown in _shown(known).items())
+    read = sum(shard.records for shard in shards), len(shards)
+    return Info(known, card.verb(folder), dict(sorted(codes.items())), drawn, read)
+
+
+def _shown(known: Manifest) -> dict[str, tuple[str, bool]]:
+    return SCENES_SHOWN if known.kind == "scenes" else SHOWN
 
 
 def _spread(shards: Sequence[Shard], most: int) -> list[Shard]:
@@ -116,6 +131,38 @@ def _read_shard(task: tuple[Path, int], report: engine.Report) -> NDArray[np.flo
     return numbers
 
 
+def _read_distances(folder: Path, shards: Sequence[Shard]) -> dict[str, NDArray[np.float64]]:
+    """Distances, largest distance and share without surface of the scenes of some shards."""
+    tasks = ((folder / shard.name, shard.records) for shard in shards)
+    found = list(engine.run(_read_scenes, tasks, min(READERS, engine.cores()), lambda _: None))
+    empty = [np.empty(0)] * len(SCENES_SHOWN)
+    return dict(zip(SCENES_SHOWN, map(np.concatenate, zip(empty, *found, strict=True)), strict=True))
+
+
+def _read_scenes(task: tuple[Path, int], report: engine.Report) -> tuple[NDArray[np.float64], ...]:
+    """As `_read_distances`, of one shard."""
+    path, count = task
+    distance_m, largest_m, no_surface = [], [], []
+    try:
+        for record in records.read_shard(path):
+            values = records.decode(record, "scenes")
+            scene_records.check(values)
+            found = scene_records.distances(values)
+            sparse = found[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+            distance_m.append(sparse[np.isfinite(sparse)])
+            largest_m.append(values["largest_m"])
+            no_surface.append(float(np.isinf(found).mean()))
+            report(1)
+        if len(largest_m) != count:
+            raise ValueError(f"{len(largest_m)} records in place of {count}")
+    except ValueError as error:
+        raise VerifyError(
+            f"Shard '{path.name}' is not what the manifest says. Expected {count} scenes with their distances, "
+            f"received: {error}. {heads.ADVICE}"
+        ) from None
+    return np.concatenate(distance_m).astype(np.float64), np.array(largest_m), np.array(no_surface)
+
+
 def _histogram(values: NDArray[np.float64], axis: str, by_factors: bool) -> Histogram:
     """Bins that grow by factors from the least to the largest number, or tenths of [0, 1]."""
     different, counts = np.unique(values.astype(np.float32), return_counts=True)
@@ -138,14 +185,17 @@ def lines(info: Info) -> Iterator[str]:
     known, pairs = info.known, sum(shard.records for shard in info.known.shards)
     size = sum(shard.bytes for shard in known.shards)
     scenes = sum(counts["scenes"] for counts in known.splits.values())
-    yield f"{'pairs':<12}{pairs:,} of {scenes:,} scenes, {len(known.shards):,} shards, {size / 1e6:,.1f} MB"
+    of_scenes = f" of {scenes:,} scenes" if known.kind == "pairs" else ""
+    yield f"{known.kind:<12}{pairs:,}{of_scenes}, {len(known.shards):,} shards, {size / 1e6:,.1f} MB"
     for name, text in _facts(info):
         yield f"{name:<12}{text}"
     yield ""
-    yield f"{'split':<12}{'scenes':>10}{'pairs':>12}{'shards':>8}{'MB':>12}"
+    column = f"{'pairs':>12}" if of_scenes else ""
+    yield f"{'split':<12}{'scenes':>10}{column}{'shards':>8}{'MB':>12}"
     for split in SPLITS:
         shards = [shard for shard in known.shards if shard.split == split]
-        numbers = f"{known.splits[split]['scenes']:>10,}{known.records_of(split):>12,}{len(shards):>8,}"
+        count = f"{known.records_of(split):>12,}" if of_scenes else ""
+        numbers = f"{known.splits[split]['scenes']:>10,}{count}{len(shards):>8,}"
         yield f"{split:<12}{numbers}{sum(shard.bytes for shard in shards) / 1e6:>12,.1f}"
     for histogram in info.histograms:
         yield ""
@@ -153,7 +203,7 @@ def lines(info: Info) -> Iterator[str]:
     yield ""
     read, shards_read = info.read
     all_of_it = read == pairs
-    yield f"from {'all' if all_of_it else f'{read:,} of'} {pairs:,} pairs" + (
+    yield f"from {'all' if all_of_it else f'{read:,} of'} {pairs:,} {known.kind}" + (
         "" if all_of_it else f" ({shards_read:,} of {len(known.shards):,} shards, spread evenly)"
     )
 
@@ -161,12 +211,16 @@ def lines(info: Info) -> Iterator[str]:
 def _facts(info: Info) -> Iterator[tuple[str, str]]:
     known = info.known
     space = {"srgb": "sRGB-coded values", "linear": "linear light"}[known.color_space]
-    codec = f"JPEG, quality {known.quality}, 4:4:4" if known.codec == "jpeg" else "PNG"
+    codec = {"jpeg": f"JPEG, quality {known.quality}, 4:4:4", "png": "PNG", "raw": "raw"}[known.codec]
+    beside = f"transmissions {'stored too' if known.maps else 'not stored'}"
+    drawn = f"up to {known.variants} pairs a scene"
+    if known.kind == "scenes":
+        beside, drawn = "distances in 16 bits", "drawn in training"
     changed = ", ".join(f"{name} {value}" for name, value in _changed(known.recipe))
     yield "recipe", f"{known.recipe.get('name')}: {changed or 'all as by default'}"
     seed = "one for each source" if known.seed is None else known.seed
-    yield "haze", f"seed {seed}, up to {known.variants} pairs a scene, the equation applied to {space}"
-    yield "stored as", f"{codec}, transmissions {'stored too' if known.maps else 'not stored'}; kind {known.kind}"
+    yield "haze", f"seed {seed}, {drawn}, the equation applied to {space}"
+    yield "stored as", f"{codec}, {beside}; kind {known.kind}"
     yield "least size", "{height} x {width} px, height x width".format(**known.smallest)
     codes = ", ".join(f"{count:,} {code}" for code, count in info.rejected.items())
     told = "{found:,} found = {used:,} used + {rejected:,} rejected".format(**known.inputs)
@@ -223,7 +277,7 @@ def as_dict(info: Info) -> dict[str, Any]:
         "made_by": info.verb,
         "splits": {split: known.splits[split] | sizes[split] for split in SPLITS},
         "rejected": info.rejected,
-        "histograms": {name: vars(drawn) for name, drawn in zip(SHOWN, info.histograms, strict=True)},
+        "histograms": {name: vars(drawn) for name, drawn in zip(_shown(known), info.histograms, strict=True)},
         "records_read": info.read[0],
         "shards_read": info.read[1],
     }

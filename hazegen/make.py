@@ -66,8 +66,10 @@ def _planned(
     with locks.lock(options.out, shared=options.task_index is not None, tell=tell):
         if options.restart and exists:
             collect.remove(options.out)
-        size, variants = (len(planned.shards), sum(1 for _ in planned.scenes)), planned.settings.variants
-        with running.on_disk(options.out, Need(size[1] * variants, size[1], planned.scene_bytes / variants)):
+        size, settings = (len(planned.shards), sum(1 for _ in planned.scenes)), planned.settings
+        per_record = planned.scene_bytes / settings.variants
+        need = Need(size[1] * settings.variants, size[1], per_record, kind=settings.kind)
+        with running.on_disk(options.out, need):
             _begin(options, planned, header)
         run = Run(options, planned.settings, header, planned.scene_bytes, size, about, tell, build_shard)
         others = planned.others

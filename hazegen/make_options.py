@@ -5,12 +5,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hazegen.depth.options import DepthOptions
 from hazegen.errors import UsageError
+from hazegen.images import Codec
 from hazegen.progress import Mode
 from hazegen.reading import Reading
+from hazegen.records import Kind
 
 _MAPS_ALONE = ("depth_kind", "focal_px", "baseline_m", "fit_depth", "depth_pattern")
 _RELATIVE_ALONE = ("near", "far", "sparse", "sparse_scale")
@@ -42,6 +44,8 @@ class MakeOptions(DepthOptions):
     """What is made, from what, and how.
 
     Attributes:
+        kind: pairs: hazy and clean pictures. scenes: each clean picture with its distances, once; aodnet fit draws
+            haze for them afresh, by the recipe.
         images: Folder of clean photos, in any format of OpenCV, sub-folders included.
         depth: Folder of depth maps, or the one file of a convention that stacks its frames.
         out: New folder for the dataset, on a disk or in a store (s3://bucket/name). The same command on an
@@ -54,7 +58,8 @@ class MakeOptions(DepthOptions):
         variants: Hazy images of each scene [default: the recipe's whole grid; 1 where all would be the same;
             else 10].
         seed: Decides haze and splits; the same seed, inputs and recipe give the same bytes.
-        codec: How images are stored: jpeg (4:4:4) or png (lossless, 4 to 6 times slower and larger).
+        codec: How images are stored: jpeg (4:4:4), png (lossless, 4 to 6 times slower and larger) or raw (no
+            compression, for trainers that outrun a decoder; 8 to 16 times larger than jpeg).
         quality: JPEG quality.
         maps: Store the transmission of each pair too, as a 16-bit PNG.
         splits: Shares of the scenes (or groups).
@@ -81,6 +86,7 @@ class MakeOptions(DepthOptions):
 
     images: Path
     out: Path
+    kind: Kind = "pairs"
     depth: Path | None = None
     transmission: Path | None = None
     transmission_beta: float | None = None
@@ -89,7 +95,7 @@ class MakeOptions(DepthOptions):
     trust_depth: bool = False
     variants: int | None = None
     seed: int = 0
-    codec: Literal["jpeg", "png"] = "jpeg"
+    codec: Codec = "jpeg"
     quality: int = 95
     maps: bool = False
     splits: str = "train=0.8,validation=0.1,test=0.1"
@@ -133,8 +139,23 @@ class MakeOptions(DepthOptions):
             raise UsageError(
                 "Two ways to split. Expected --split-file or --group-by, received both. Write the groups into the file."
             )
+        self._check_kind()
         self._check_sources()
         self._check_parts()
+
+    def _check_kind(self) -> None:
+        """Refuses options that do nothing beside --kind or --codec."""
+        if self.kind == "scenes" and (self.variants is not None or self.maps):
+            option = "--variants" if self.variants is not None else "--maps"
+            raise UsageError(
+                f"{option} has no part in scenes, whose haze is drawn in training. Expected it beside --kind pairs, "
+                "received it beside --kind scenes. Leave it out."
+            )
+        if self.codec == "raw" and self.quality != type(self).quality:
+            raise UsageError(
+                f"--quality has no part in pictures without compression. Expected it beside --codec jpeg, received "
+                f"{self.quality} beside --codec raw. Leave it out."
+            )
 
     def _check_parts(self) -> None:
         """Refuses options of which one would be ignored."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from hazegen import stores
 from hazegen.errors import RefusedError, UsageError, VerifyError
-from hazegen.records import SCHEMA_VERSION
+from hazegen.records import SCHEMA_VERSION, Kind
 
 MANIFEST = "manifest.json"
 INPUTS = "inputs.csv"
@@ -19,6 +19,9 @@ PLAN = "plan.jsonl"
 # The files beside the shards whose SHA-256 the manifest keeps.
 TABLES = (INPUTS, PLAN)
 SPLITS = ("train", "validation", "test")
+CODECS = ("jpeg", "png", "raw")
+# What one record of each kind is called.
+UNIT: dict[str, str] = {"pairs": "pair", "scenes": "scene"}
 
 # Key of manifest.json that holds the digest of all its others.
 SEAL = "digest"
@@ -71,14 +74,14 @@ class Manifest:
     """What a finished dataset says of itself.
 
     Attributes:
-        kind: 'pairs'.
+        kind: Whether its records are 'pairs' or 'scenes'.
         recipe: The resolved recipe.
         seed: Seed of all haze and of the splits.
         color_space: Values that the equation was applied to, 'srgb' or 'linear'.
-        codec: 'jpeg' or 'png' of the clean and hazy images.
+        codec: 'jpeg', 'png' or 'raw' of the clean and hazy images.
         quality: JPEG quality.
         maps: Whether each pair holds its transmission.
-        variants: Hazy images of each scene.
+        variants: Hazy images of each scene; 1 of scenes.
         reading: How depth and cameras were read.
         inputs: Numbers of inputs: found = used + rejected.
         smallest: Least height and least width of all images [px].
@@ -93,7 +96,7 @@ class Manifest:
             and versions.
     """
 
-    kind: str
+    kind: Kind
     recipe: dict[str, Any]
     seed: int
     color_space: str
@@ -131,6 +134,18 @@ class Manifest:
     def records_of(self, split: str) -> int:
         """Number of records of one split."""
         return sum(shard.records for shard in self.shards if shard.split == split)
+
+    @property
+    def unit(self) -> str:
+        """What one record is: a pair or a scene."""
+        return UNIT[self.kind]
+
+    def counted(self) -> str:
+        """How many records of how many scenes, as '36 pairs of 12 scenes' or '12 scenes'."""
+        used = self.inputs["used"]
+        scenes = f"{used:,} scene{'s' * (used != 1)}"
+        records = sum(shard.records for shard in self.shards)
+        return scenes if self.kind == "scenes" else f"{records:,} pair{'s' * (records != 1)} of {scenes}"
 
     def to_json(self) -> str:
         """The text of manifest.json, with the digest of all else in it."""
@@ -228,17 +243,17 @@ def _unreadable(path: Path, error: Exception) -> RefusedError:
 
 def _check_shape(manifest: Manifest) -> None:
     """Refuses what readers would stumble over: other kinds and codecs, names that lead away, odd numbers."""
-    known = manifest.kind == "pairs" and manifest.codec in ("jpeg", "png") and set(manifest.tables) == set(TABLES)
+    known = manifest.kind in UNIT and manifest.codec in CODECS and set(manifest.tables) == set(TABLES)
     splits = {split: counts.get("records") for split, counts in manifest.splits.items()}
     numbers = [*splits.values(), *(manifest.inputs.get(name) for name in ("found", "used", "rejected"))]
     numbers += [manifest.smallest.get(side) for side in ("height", "width")]
     numbers += [number for shard in manifest.shards for number in (shard.bytes, shard.records)]
     if not known or set(splits) != set(SPLITS) or not all(type(n) is int and n >= 0 for n in numbers):
         raise RefusedError(
-            "The manifest cannot be read. Expected kind pairs, codec jpeg or png, whole numbers of records, bytes, "
-            f"inputs and pixels, and digests of {' and '.join(TABLES)}, received kind {manifest.kind!r}, codec "
-            f"{manifest.codec!r}, splits {splits}, inputs {manifest.inputs}, tables {sorted(manifest.tables)}. Copy "
-            "the dataset again."
+            f"The manifest cannot be read. Expected kind {' or '.join(UNIT)}, codec {', '.join(CODECS)}, whole numbers "
+            f"of records, bytes, inputs and pixels, and digests of {' and '.join(TABLES)}, received kind "
+            f"{manifest.kind!r}, codec {manifest.codec!r}, splits {splits}, inputs {manifest.inputs}, tables "
+            f"{sorted(manifest.tables)}. Copy the dataset again."
         )
     for shard in manifest.shards:
         if not is_plain(shard.name):

@@ -25,9 +25,10 @@ from hazegen.variants import Settings
 
 # Fields of Reading and of Settings that a plan's header has as they are.
 KEPT = ("convention", "fov_deg", "fit_depth", "sparse_scale", "flat_m", "depth_entries")
-DECIDING = ("variants", "seed", "codec", "quality", "maps")
-# Mean size of an encoded pixel, for the size of shards alone: JPEG 95 4:4:4 and PNG, both images.
-BYTES_PER_PIXEL = {"jpeg": 0.75, "png": 3.2}
+DECIDING = ("kind", "variants", "seed", "codec", "quality", "maps")
+# Mean size of an encoded pixel, for the size of shards alone: JPEG 95 4:4:4, PNG and raw, both images of a pair.
+BYTES_PER_PIXEL = {"jpeg": 0.75, "png": 3.2, "raw": 6.0}
+BYTES_PER_DISTANCE = 2
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Plan:
 
     Attributes:
         shards: All of them, with their scenes.
-        settings: What decides the pairs of every scene.
+        settings: What decides the records of every scene.
         rejected: Inputs rejected by their names alone.
         found: Number of inputs.
         others: Number of files whose names are of another pattern or format, which are no inputs.
-        scene_bytes: About how many bytes the pairs of a scene take.
+        scene_bytes: About how many bytes the records of a scene take.
     """
 
     shards: list[ShardPlan]
@@ -89,10 +90,17 @@ def _plan(options: MakeOptions, settings: Settings, failed: Mapping[str, str]) -
         found = [ref for ref in found if ref.key in split_of]
     if not found:
         raise RefusedError(_nothing_found(options, rejected + left_out, total))
-    scene_bytes = BYTES_PER_PIXEL[options.codec] * _pixels_of(found[0], reading) * settings.variants
+    scene_bytes = _bytes_per_pixel(settings) * _pixels_of(found[0], reading)
     per_shard = max(1, round(options.shard_mb * 1e6 / scene_bytes))
     plans = shards.plan_shards(found, split_of, per_shard)
     return Plan(plans, settings, rejected + left_out, total, others, scene_bytes)
+
+
+def _bytes_per_pixel(settings: Settings) -> float:
+    """About how many bytes the records of a scene take for each of its pixels."""
+    if settings.kind == "scenes":
+        return BYTES_PER_PIXEL[settings.codec] / 2 + BYTES_PER_DISTANCE
+    return BYTES_PER_PIXEL[settings.codec] * settings.variants
 
 
 def settings_for(options: MakeOptions, recipe: Recipe) -> Settings:
@@ -102,7 +110,7 @@ def settings_for(options: MakeOptions, recipe: Recipe) -> Settings:
         UsageError: Options that contradict the recipe or each other.
     """
     engine.check_workers(options.workers if options.workers is not None else 1)
-    variants = sampling.count_variants(recipe, options.variants)
+    variants = 1 if options.kind == "scenes" else sampling.count_variants(recipe, options.variants)
     if options.depth_model is not None and options.depth_values is None:
         raise UsageError(
             "Nobody says how the depth network is used. Expected ModelOptions beside depth_model, received none. Give "
@@ -112,7 +120,8 @@ def settings_for(options: MakeOptions, recipe: Recipe) -> Settings:
     check_reading(reading)
     _check_recipe(reading, recipe)
     _check_place(options)
-    return Settings(reading, recipe, variants, options.seed, options.codec, options.quality, options.maps)
+    decided = {name: getattr(options, name) for name in DECIDING if name != "variants"}
+    return Settings(reading, recipe, variants, **decided)
 
 
 def _check_place(options: MakeOptions) -> None:

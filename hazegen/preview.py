@@ -1,4 +1,4 @@
-"""hazegen preview: a contact sheet of pairs, to be looked at before anything is trained."""
+"""hazegen preview: a contact sheet of pairs or scenes, to be looked at before anything is trained."""
 
 import json
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hazegen import images, manifest, records, stores
 from hazegen.errors import UsageError
+from hazegen.manifest import Manifest
 
 TILE = 240
 MARGIN = 8
@@ -22,10 +23,14 @@ MOST_SHARDS = 32
 def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) -> int:
     """Writes a contact sheet of clean, transmission (where stored) and hazy, with beta, A, visibility.
 
-    Takes the pairs from as many scenes as it can find among the first records of each shard.
+    Takes the pairs from as many scenes as it can find among the first records of each shard. Of a dataset of scenes
+    it shows clean, distances, and hazy pictures drawn by the recipe.
+
+    Args:
+        pairs: How many pairs or scenes.
 
     Returns:
-        Number of pairs shown.
+        Number of pairs or scenes shown.
     """
     if pairs < 1:
         raise UsageError(f"--pairs is out of range. Expected at least 1, received {pairs}. Change --pairs.")
@@ -34,7 +39,9 @@ def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) 
             f"The output is no picture. Expected a name that ends in .png or .jpg, received '{out.name}'. Change --out."
         )
     chosen = choose(folder, pairs, split)
-    rows = [_pair_row(values) for values in chosen]
+    known = manifest.load(folder)
+    draw = _scene_row if known.kind == "scenes" else _pair_row
+    rows = [draw(values, known) for values in chosen]
     columns = 2 if len(rows) > 3 else 1
     width = columns * (rows[0].shape[1] + MARGIN) + MARGIN
     lines = [rows[at : at + columns] for at in range(0, len(rows), columns)]
@@ -54,7 +61,8 @@ def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) 
 def choose(folder: Path, pairs: int, split: str | None = None) -> list[dict[str, Any]]:
     """`pairs` records, of different scenes first, thin and thick haze in turn."""
     scenes: dict[str, list[dict[str, Any]]] = {}
-    for values in sorted(sample(folder, 8 * pairs, split), key=lambda values: values["beta"][1]):
+    # Stored scenes have no haze of their own: they stay in the order of the shards.
+    for values in sorted(sample(folder, 8 * pairs, split), key=lambda values: values.get("beta", (0.0, 0.0))[1]):
         scenes.setdefault(values["scene"], []).append(values)
     groups = [scenes[name] for name in sorted(scenes, key=records.hash_order)]
     turns = [
@@ -72,7 +80,7 @@ def sample(folder: Path, count: int, split: str | None = None) -> Iterator[dict[
     shards = [s for s in known.shards if s.records] if split is None else known.shards_of(split)
     shards = shards[:: -(-len(shards) // MOST_SHARDS)]
     for shard in shards:
-        yield from _first(folder / shard.name, -(-count // len(shards)))
+        yield from _first(folder / shard.name, -(-count // len(shards)), known.kind)
 
 
 def mean_transmission(folder: Path, count: int = 256) -> tuple[float, int]:
@@ -81,21 +89,37 @@ def mean_transmission(folder: Path, count: int = 256) -> tuple[float, int]:
     return sum(found) / len(found), len(found)
 
 
-def _first(path: Path, count: int) -> Iterator[dict[str, Any]]:
+def _first(path: Path, count: int, kind: records.Kind) -> Iterator[dict[str, Any]]:
     for number, record in enumerate(records.read_shard(path)):
         if number == count:
             return
-        yield records.decode(record)
+        yield records.decode(record, kind)
 
 
-def _pair_row(values: dict[str, Any]) -> NDArray[np.uint8]:
+def picture_of(values: dict[str, Any], name: str, known: Manifest) -> NDArray[np.uint8]:
+    """A picture of a record in colours, (height, width, 3)."""
+    if name == "transmission":
+        return false_colors(images.decode(values[name], name))
+    return images.decode_stored(values[name], known.codec, values["height"], values["width"], name)
+
+
+def _pair_row(values: dict[str, Any], known: Manifest) -> NDArray[np.uint8]:
     """Clean, transmission and hazy side by side above their caption."""
-    tiles = [tile(images.as_rgb8(images.decode(values["clean"], "clean"), "clean"))]
-    if "transmission" in values:
-        tiles.append(tile(false_colors(images.decode(values["transmission"], "transmission"))))
-    tiles.append(tile(images.as_rgb8(images.decode(values["hazy"], "hazy"), "hazy")))
-    picture = np.hstack(tiles)
-    return np.vstack([picture, caption(_describe(values), picture.shape[1])])
+    names = [name for name in ("clean", "transmission", "hazy") if name in values]
+    return _row([picture_of(values, name, known) for name in names], _describe(values))
+
+
+def _scene_row(values: dict[str, Any], known: Manifest) -> NDArray[np.uint8]:
+    """Clean, distances and hazy pictures side by side above their caption."""
+    from hazegen import preview_scenes
+
+    haze = preview_scenes.haze_of(values, known)
+    return _row(preview_scenes.pictures(values, known, haze), preview_scenes.describe(values, haze))
+
+
+def _row(pictures: list[NDArray[np.uint8]], text: str) -> NDArray[np.uint8]:
+    picture = np.hstack([tile(one) for one in pictures])
+    return np.vstack([picture, caption(text, picture.shape[1])])
 
 
 def false_colors(transmission: images.Pixels) -> NDArray[np.uint8]:

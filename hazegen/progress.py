@@ -30,9 +30,11 @@ class Progress:
     Args:
         total: Pairs that are to be made.
         mode: auto shows a bar on a terminal alone; bar always; json a line a second; off nothing.
+        unit: What is counted: pair, or scene where these are stored alone.
     """
 
-    def __init__(self, total: int, mode: Mode = "auto") -> None:
+    def __init__(self, total: int, mode: Mode = "auto", unit: str = "pair") -> None:
+        self.unit = unit
         self.total, self.done, self.bytes, self.rejected = total, 0, 0, 0
         self.passed_over = 0
         # Times and pairs of the last seconds.
@@ -40,7 +42,8 @@ class Progress:
         self._json, self._is_new = mode == "json", False
         self._began = self._told = time.monotonic()
         disabled = {"auto": None, "bar": False}.get(mode, True)
-        self._bar = tqdm(total=total, unit="pair", desc="making haze", disable=disabled)
+        doing = "making haze" if unit == "pair" else "storing"
+        self._bar = tqdm(total=total, unit=unit, desc=doing, disable=disabled)
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +71,7 @@ class Progress:
     def summary(self) -> dict[str, Any]:
         """What the run took: pairs, bytes, seconds, their rates, rejected scenes, this process's peak memory [MB]."""
         return {
-            "pairs": self.done,
+            f"{self.unit}s": self.done,
             "bytes": self.bytes,
             "seconds": round(time.monotonic() - self._began, 1),
             **self._rates(),
@@ -78,7 +81,7 @@ class Progress:
 
     def _rates(self) -> dict[str, float]:
         seconds = max(time.monotonic() - self._began, 1e-9)
-        return {"pairs_per_s": round(self.done / seconds, 1), "mb_per_s": round(self.bytes / 1e6 / seconds, 1)}
+        return {f"{self.unit}s_per_s": round(self.done / seconds, 1), "mb_per_s": round(self.bytes / 1e6 / seconds, 1)}
 
     def _tell(self) -> None:
         self._is_new = True
@@ -94,5 +97,6 @@ class Progress:
             self._seen.popleft()
         seconds, pairs = now - self._seen[0][0], self.done - self._seen[0][1]
         left = 0.0 if missing <= 0 else missing * seconds / pairs if pairs > 0 and seconds >= EARLIEST_S else None
-        said = {"pairs": self.done, "of": self.total - self.passed_over, **self._rates(), "rejected": self.rejected}
+        said = {f"{self.unit}s": self.done, "of": self.total - self.passed_over, **self._rates()}
+        said |= {"rejected": self.rejected}
         tell_event("progress", **said, seconds_left=left if left is None else round(left, 1))

@@ -130,7 +130,7 @@ def build_again(
         return [Step(name, f"{problem}. {error}", False) for name, problem in damaged.items()]
     steps = {name: Step(name, f"{text}. The plan does not know it", False) for name, text in damaged.items()}
     told: dict[str, Rows] = {}
-    with resume.workplace(folder, REPAIRS) as work, tqdm(unit="pair", desc="building", disable=None) as bar:
+    with resume.workplace(folder, REPAIRS) as work, tqdm(unit="record", desc="building", disable=None) as bar:
         tasks = (ShardTask(plan, work, settings) for plan in _chosen(folder, planned, told))
         for built in engine.run(build.build_shard, tasks, options.workers or engine.cores(), bar.update):
             name = built.shard.name

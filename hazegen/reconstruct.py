@@ -26,7 +26,7 @@ class Read:
     Attributes:
         shard: As a manifest would state it.
         sizes: Heights and widths of its pictures [px].
-        problem: Empty where it holds exactly the pairs that the plan gives it, in their order, all checksums right.
+        problem: Empty where it holds exactly the records that the plan gives it, in their order, all checksums right.
     """
 
     shard: Shard
@@ -61,7 +61,7 @@ def read_shards(folder: Path, workers: int, report: engine.Report) -> list[Read]
 
 # What the header of a plan has to say, and as what.
 HEADER = {"recipe": dict, "reading": dict, "versions": dict, "found": int}
-HEADER |= {"variants": int, "seed": int, "codec": str, "quality": int, "maps": bool}
+HEADER |= {"kind": str, "variants": int, "seed": int, "codec": str, "quality": int, "maps": bool}
 # No record is smaller: the names of its features take more.
 LEAST_BYTES = 100
 
@@ -73,6 +73,7 @@ def check_own_plan(header: Mapping[str, Any]) -> None:
         VerifyError: It is one, or no plan at all.
     """
     sound = all(isinstance(header.get(name), kind) for name, kind in HEADER.items()) and {*DECIDING} <= header.keys()
+    sound = sound and header["kind"] in records.TABLES
     if not sound:
         verb = f"hazegen {header['derived']}" if "derived" in header else "another program"
         raise VerifyError(
@@ -89,7 +90,9 @@ def _recipe(header: Mapping[str, Any]) -> Recipe:
 
 
 def _keys(task: _Task) -> list[str]:
-    """Keys of the pairs of a shard, in their order."""
+    """Keys of the records of a shard, in their order."""
+    if task.header["kind"] == "scenes":
+        return sorted(task.used, key=records.hash_order)
     seed, variants = task.header["seed"], task.header["variants"]
     keys = [
         f"{ref.key}#{haze.variant:04d}"
@@ -107,24 +110,23 @@ def _read_shard(task: _Task, report: engine.Report) -> Read:
     keys: list[str] = []
     problem = ""
     count = len(task.used) * task.header["variants"]
+    expected = f"expected the {count} {task.header['kind']} of the plan"
     try:
         # Before keys are drawn: the header may claim any number of variants.
         if count * LEAST_BYTES > (bytes_ := task.path.stat().st_size):
-            raise VerifyError(
-                f"expected the {count} pairs of the plan, received {bytes_} bytes, which cannot hold them"
-            )
+            raise VerifyError(f"{expected}, received {bytes_} bytes, which cannot hold them")
         for record in records.read_shard(task.path):
             framed = records.frame(record)
             digest.update(framed)
             size += len(framed)
-            values = records.decode(record)
+            values = records.decode(record, task.header["kind"])
             keys.append(values["key"])
             sizes.add((values["height"], values["width"]))
             report(1)
     except (OSError, HazegenError, ValueError) as error:
         problem = verify.problem_of(verify.of_the_file(task.path, error))
     if not problem and keys != _keys(task):
-        problem = f"expected the {count} pairs of the plan in their order, received {len(keys)} others"
+        problem = f"{expected} in their order, received {len(keys)} others"
     return Read(Shard(task.plan.name, task.plan.split, size, len(keys), digest.hexdigest()), sizes, problem)
 
 

@@ -22,14 +22,16 @@ from hazegen.errors import VerifyError
 
 SCHEMA_VERSION = 3
 
-Kind = Literal["text", "bytes", "float", "int"]
+# What the records of a dataset are.
+Kind = Literal["pairs", "scenes"]
+Type = Literal["text", "bytes", "float", "int"]
 
 
 @dataclass(frozen=True)
 class Feature:
     """One feature of a record: its type, how many values it has, and what they mean."""
 
-    kind: Kind
+    kind: Type
     size: int
     meaning: str
     optional: bool = False
@@ -53,49 +55,76 @@ FEATURES: dict[str, Feature] = {
     ),
 }
 
+SCENE_FEATURES: dict[str, Feature] = {
+    "key": Feature("text", 1, "name of the scene"),
+    "scene": Feature("text", 1, "the same"),
+    "clean": FEATURES["clean"],
+    "height": Feature("int", 1, "height of clean and distance [px]"),
+    "width": Feature("int", 1, "width of both [px]"),
+    "distance": Feature(
+        "bytes",
+        1,
+        "d before its depth_norm, little-endian uint16, row by row, in units of distance_unit_m; 0: not measured "
+        "(holes are filled, so none is), 65535: no surface, infinitely far",
+    ),
+    "distance_unit_m": Feature("float", 1, "length of one unit of distance [m]"),
+    "largest_m": Feature("float", 1, "largest finite d of the frame [m]"),
+    "along_ray": Feature("int", 1, "1: d is along each pixel's ray; 0: along the camera's axis"),
+    "camera": Feature("float", 4, "fx, fy, cx, cy [px]; zeros where they are not known"),
+    "estimated_light": Feature(
+        "float", 3, "A for red, green, blue, where the recipe estimates it from the picture", optional=True
+    ),
+}
 
-def encode(values: Mapping[str, Any]) -> bytes:
-    """The serialised tf.train.Example of one pair, with its features sorted by name.
+TABLES: dict[str, dict[str, Feature]] = {"pairs": FEATURES, "scenes": SCENE_FEATURES}
+
+
+def encode(values: Mapping[str, Any], kind: str = "pairs") -> bytes:
+    """The serialised tf.train.Example of one record, with its features sorted by name.
+
+    Args:
+        kind: Of the dataset: which table the features are in.
 
     Raises:
         TypeError: A feature is missing, unknown, of another type or of another number of values.
     """
-    required = {name for name, feature in FEATURES.items() if not feature.optional}
-    if not required <= set(values) <= set(FEATURES):
-        raise TypeError(f"Expected the features {sorted(FEATURES)}, received {sorted(values)}.")
+    table = TABLES[kind]
+    required = {name for name, feature in table.items() if not feature.optional}
+    if not required <= set(values) <= set(table):
+        raise TypeError(f"Expected the features {sorted(table)}, received {sorted(values)}.")
     # Parts are joined once, at the end: pictures would be copied once for each message that they lie in.
     entries = (
-        _message(1, [*_message(1, [name.encode()]), *_message(2, _encode_feature(name, values[name]))])
+        _message(1, [*_message(1, [name.encode()]), *_message(2, _encode_feature(name, table[name], values[name]))])
         for name in sorted(values)
     )
     return b"".join(_message(1, list(itertools.chain.from_iterable(entries))))
 
 
-def decode(record: bytes) -> dict[str, Any]:
+def decode(record: bytes, kind: str = "pairs") -> dict[str, Any]:
     """The features of a serialised tf.train.Example, as `encode` was given them.
 
     Raises:
         ValueError: Not such a message, or one with other features than the table's.
     """
+    table = TABLES[kind]
     values: dict[str, Any] = {}
     for features in _fields(record, 1):
         for entry in _fields(features, 1):
             name = b"".join(_fields(entry, 1)).decode()
-            if name not in FEATURES:
-                raise ValueError(f"Expected the features {sorted(FEATURES)}, received '{name}'.")
-            values[name] = _decode_feature(name, b"".join(_fields(entry, 2)))
-    missing = {name for name, feature in FEATURES.items() if not feature.optional} - set(values)
+            if name not in table:
+                raise ValueError(f"Expected the features {sorted(table)}, received '{name}'.")
+            values[name] = _decode_feature(name, table[name], b"".join(_fields(entry, 2)))
+    missing = {name for name, feature in table.items() if not feature.optional} - set(values)
     if missing:
-        raise ValueError(f"Expected the features {sorted(FEATURES)}, received none of the name {sorted(missing)}.")
+        raise ValueError(f"Expected the features {sorted(table)}, received none of the name {sorted(missing)}.")
     return values
 
 
-_TYPES: dict[Kind, type] = {"text": str, "bytes": bytes, "float": float, "int": int}
-_TAGS: dict[Kind, int] = {"text": 1, "bytes": 1, "float": 2, "int": 3}
+_TYPES: dict[Type, type] = {"text": str, "bytes": bytes, "float": float, "int": int}
+_TAGS: dict[Type, int] = {"text": 1, "bytes": 1, "float": 2, "int": 3}
 
 
-def _encode_feature(name: str, value: Any) -> list[bytes]:
-    feature = FEATURES[name]
+def _encode_feature(name: str, feature: Feature, value: Any) -> list[bytes]:
     items = [value] if feature.size == 1 else list(value)
     if len(items) != feature.size or not all(type(item) is _TYPES[feature.kind] for item in items):
         raise TypeError(
@@ -112,8 +141,7 @@ def _encode_feature(name: str, value: Any) -> list[bytes]:
     return _message(_TAGS[feature.kind], content)
 
 
-def _decode_feature(name: str, data: bytes) -> Any:
-    feature = FEATURES[name]
+def _decode_feature(name: str, feature: Feature, data: bytes) -> Any:
     lists = list(_fields(data, _TAGS[feature.kind]))
     raw = [item for content in lists for item in _fields(content, 1)]
     if feature.kind == "float":

@@ -116,7 +116,7 @@ def _facts(message: str) -> str:
 
 def _tell_manifest(folder: Path, options: RepairOptions, problem: str) -> tuple[Manifest | None, list[Step]]:
     _check_finished(folder)
-    with tqdm(unit="pair", desc="reading", disable=None) as bar:
+    with tqdm(unit="record", desc="reading", disable=None) as bar:
         reads = reconstruct.read_shards(folder, options.workers or engine.cores(), bar.update)
     damaged = {read.shard.name: read.problem for read in reads if read.problem}
     steps = build_again(folder, damaged, None, {}, options) if damaged else []

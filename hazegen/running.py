@@ -13,6 +13,7 @@ from hazegen.errors import StoreError
 from hazegen.make_options import MakeOptions
 from hazegen.manifest import Shard
 from hazegen.progress import Progress
+from hazegen.records import Kind
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of the tables and the card, which are written in the end.
@@ -26,10 +27,11 @@ class Need:
     """How many bytes a run still has to write; counts as shards come in.
 
     Attributes:
-        pairs: Pairs that are in no finished shard yet.
+        pairs: Records (pairs, or scenes) that are in no finished shard yet.
         scenes: Scenes of all shards.
-        guess: Bytes of a pair, as long as none is there.
+        guess: Bytes of a record, as long as none is there.
         made_pairs, made_bytes: Of the finished shards.
+        kind: What the records are.
     """
 
     pairs: int
@@ -37,6 +39,7 @@ class Need:
     guess: float
     made_pairs: int = 0
     made_bytes: int = 0
+    kind: Kind = "pairs"
 
     def add(self, shard: Shard) -> None:
         self.made_pairs += shard.records
@@ -61,11 +64,11 @@ def on_disk(out: Path, need: Need) -> Iterator[None]:
             raise StoreError(
                 f"'{out}' cannot take a file of that size ({error.strerror}). Expected no limit below that of a shard, "
                 f"received one (ulimit -f, or that of the file system); about {need.bytes:,} more bytes are needed "
-                f"({need.pairs} pairs). Raise the limit and run the same command again: finished shards stay."
+                f"({need.pairs} {need.kind}). Raise the limit and run the same command again: finished shards stay."
             ) from error
         raise StoreError(
             f"'{out}' cannot take more ({error.strerror}). Expected room for about {need.bytes:,} more bytes "
-            f"({need.pairs} pairs), received {free_bytes(out):,} bytes free on its disk, or a quota below that. "
+            f"({need.pairs} {need.kind}), received {free_bytes(out):,} bytes free on its disk, or a quota below that. "
             "Free so much and run the same command again: finished shards stay."
         ) from error
 

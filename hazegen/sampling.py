@@ -182,10 +182,7 @@ def _params(
     recipe: Recipe, rng: np.random.Generator, variant: int, extinction: float, light: list[float], unit_m: float
 ) -> HazeParams:
     """The haze of drawn extinction and light, with everything that is drawn after them."""
-    per_unit = extinction if recipe.beta else float(physics.beta_from_visibility(extinction))
-    exponent = _later(recipe.angstrom_exponent, rng)
-    betas = [float(physics.beta_at_wavelength(per_unit / unit_m, nm, exponent)) for nm in recipe.wavelengths_nm]
-    _check_betas(betas, unit_m)
+    betas = _betas(recipe, extinction, _later(recipe.angstrom_exponent, rng), unit_m)
     tinted = [
         value * factor + _later(recipe.light_bias, rng) for value, factor in zip(light, recipe.light_color, strict=True)
     ]
@@ -200,6 +197,21 @@ def _params(
         drawn["camera_seed"] = _seed(rng)
     drawn = {name: value for name, value in drawn.items() if _does_something(name, drawn)}
     return HazeParams(variant, (betas[0], betas[1], betas[2]), (lights[0], lights[1], lights[2]), unit_m, **drawn)
+
+
+def check_extinction(recipe: Recipe, unit_m: float) -> None:
+    """Raises RefusedError where a scene's unit of d may make a beta that a record cannot hold, whatever is drawn."""
+    for extinction in (recipe.extinction.low, recipe.extinction.high):
+        for exponent in (recipe.angstrom_exponent.low, recipe.angstrom_exponent.high):
+            _betas(recipe, extinction, exponent, unit_m)
+
+
+def _betas(recipe: Recipe, extinction: float, exponent: float, unit_m: float) -> list[float]:
+    """Extinction coefficients of red, green and blue [1/m]."""
+    per_unit = extinction if recipe.beta else float(physics.beta_from_visibility(extinction))
+    betas = [float(physics.beta_at_wavelength(per_unit / unit_m, nm, exponent)) for nm in recipe.wavelengths_nm]
+    _check_betas(betas, unit_m)
+    return betas
 
 
 def _check_betas(betas: list[float], unit_m: float) -> None:

@@ -13,21 +13,20 @@ from hazegen.reading import Reading
 from hazegen.recipe import Recipe
 from hazegen.scenes import Scene
 
-SUFFIX = {"jpeg": ".jpg", "png": ".png"}
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the pairs of every scene, beside the scene itself.
+    """What decides the records of every scene, beside the scene itself.
 
     Attributes:
         reading: How its files are read.
         recipe: What haze is drawn.
-        variants: Hazy images of each scene.
+        variants: Hazy images of each scene; 1 where scenes are stored alone.
         seed: Of all haze.
         codec, quality: How images are stored; a photo that is stored so already is kept as it is, whatever its
             quality.
         maps: Whether the transmission is stored too.
+        kind: Whether pairs are stored, or scenes.
     """
 
     reading: Reading
@@ -37,15 +36,16 @@ class Settings:
     codec: images.Codec
     quality: int
     maps: bool
+    kind: records.Kind = "pairs"
 
 
 def scene_records(scene: Scene, settings: Settings) -> Iterator[tuple[str, bytes]]:
     """Key and record of each variant of one scene, of which one at a time is held."""
-    recipe, suffix = settings.recipe, SUFFIX[settings.codec]
+    recipe, codec, quality = settings.recipe, settings.codec, settings.quality
     height, width = scene.clean.shape[:2]
-    clean = clean_bytes.stored(scene.photo, settings.codec, height, width)
+    clean = clean_bytes.stored(scene.photo, codec, height, width)
     if clean is None:
-        clean = images.encode(scene.clean, suffix, settings.quality)
+        clean = images.encode_stored(scene.clean, codec, quality)
     picture = np.empty(scene.clean.shape, np.uint8)  # for all variants: new memory costs as much as the haze
     for haze in draw_haze(scene, recipe, settings.seed, settings.variants):
         view = render.view(
@@ -56,7 +56,7 @@ def scene_records(scene: Scene, settings: Settings) -> Iterator[tuple[str, bytes
             "scene": scene.key,
             "variant": haze.variant,
             "clean": clean,
-            "hazy": images.encode(view.bgr, suffix, settings.quality, bgr=True),
+            "hazy": images.encode_stored(view.bgr, codec, quality, bgr=True),
             "height": height,
             "width": width,
             "beta": haze.beta,
@@ -73,10 +73,14 @@ def scene_records(scene: Scene, settings: Settings) -> Iterator[tuple[str, bytes
 def draw_haze(scene: Scene, recipe: Recipe, seed: int, variants: int) -> list[sampling.HazeParams]:
     """The haze of each variant of one scene."""
     unit_m = sampling.metres_per_unit(recipe, scene.largest_m)
-    estimated = None
-    if isinstance(recipe.atmospheric_light, str):
-        estimated = light.estimate(scene.clean, scene.distance_m, recipe.atmospheric_light, recipe.color_space)
-    return sampling.draw_variants(recipe, seed, scene.key, variants, unit_m, estimated)
+    return sampling.draw_variants(recipe, seed, scene.key, variants, unit_m, estimated_light(scene, recipe))
+
+
+def estimated_light(scene: Scene, recipe: Recipe) -> NDArray[np.float32] | None:
+    """Atmospheric light (3,) of a scene, for a recipe that estimates it."""
+    if not isinstance(recipe.atmospheric_light, str):
+        return None
+    return light.estimate(scene.clean, scene.distance_m, recipe.atmospheric_light, recipe.color_space)
 
 
 def _map(transmission: NDArray[np.float32]) -> NDArray[np.uint16]:

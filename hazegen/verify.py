@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hazegen import engine, images, manifest, records, shards, stores
+from hazegen import engine, images, manifest, records, scene_records, shards, stores
 from hazegen.errors import HazegenError, RefusedError, StoreError, VerifyError
 from hazegen.manifest import MANIFEST, TABLES, Manifest, Shard
 
@@ -71,7 +71,7 @@ class Findings:
 class _Task:
     folder: Path
     shard: Shard
-    codec: str
+    known: Manifest
     quick: bool
 
 
@@ -99,8 +99,8 @@ def check(
     workers = engine.cores() if workers is None else workers
     engine.check_workers(workers)
     chosen = [shard for shard in known.shards if only is None or shard.name in only]
-    tasks = (_Task(folder, shard, known.codec, quick) for shard in chosen)
-    with tqdm(total=sum(shard.records for shard in chosen), unit="pair", desc="verifying", disable=None) as bar:
+    tasks = (_Task(folder, shard, known, quick) for shard in chosen)
+    with tqdm(total=sum(shard.records for shard in chosen), unit=known.unit, desc="verifying", disable=None) as bar:
         rows = sorted(engine.run(_verify_shard, tasks, workers, bar.update), key=lambda row: row.shard.name)
     temporary, unknown = list_strangers(folder, {shard.name for shard in known.shards})
     tables = manifest.damaged_tables(folder, known)
@@ -184,7 +184,7 @@ def _verify_shard(task: _Task, report: engine.Report) -> Verified:
         for record in records.read_shard(path):
             digest.update(records.frame(record))
             if not task.quick:
-                wrong = wrong or _check_record(record, task.codec, count, looks)
+                wrong = wrong or _check_record(record, task.known, count, looks)
             count += 1
             report(1)
     except (OSError, HazegenError) as error:
@@ -215,32 +215,39 @@ def problem_of(error: Exception) -> str:
     return f"{error.strerror}" if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
 
 
-def _check_record(record: bytes, codec: str, number: int, looks: dict[str, int]) -> str:
+def _check_record(record: bytes, known: Manifest, number: int, looks: dict[str, int]) -> str:
     """What is wrong with one record, or nothing; adds the look of a scene that was not met before."""
     try:
-        values = records.decode(record)
-        pixels = {
-            name: images.decode(values[name], name) for name in ("clean", "hazy", "transmission") if name in values
-        }
+        values = records.decode(record, known.kind)
+        pixels = _pictures(values, known)
+        if known.kind == "scenes":
+            scene_records.check(values)
     except ValueError as error:
         return f"record {number}: {str(error).split(chr(10))[0]}"
-    size = (values["height"], values["width"])
-    for name, picture in pixels.items():
-        if picture.shape[:2] != size:
-            return f"record {number}: {name} expected size {size}, received {picture.shape[:2]}"
-    for name in ("clean", "hazy"):
-        if not _is_codec(values[name], codec):
-            return f"record {number}: {name} is not {codec} as the manifest says"
     if values["scene"] not in looks:
         looks[values["scene"]] = _look(pixels["clean"])
     return ""
+
+
+def _pictures(values: dict[str, Any], known: Manifest) -> dict[str, Any]:
+    """The decoded pictures of a record.
+
+    Raises:
+        ValueError: One cannot be decoded, or is not of the record's size or the manifest's codec.
+    """
+    height, width = values["height"], values["width"]
+    names = [name for name in ("clean", "hazy") if name in values]
+    pixels: dict[str, Any] = {
+        name: images.decode_stored(values[name], known.codec, height, width, name) for name in names
+    }
+    if "transmission" in values:
+        pixels["transmission"] = images.decode(values["transmission"], "transmission")
+        if (shape := pixels["transmission"].shape[:2]) != (height, width):
+            raise ValueError(f"transmission expected size {(height, width)}, received {shape}")
+    return pixels
 
 
 def _look(clean: Any) -> int:
     from hazegen import duplicates
 
     return duplicates.perceptual_hash(clean)
-
-
-def _is_codec(data: bytes, codec: str) -> bool:
-    return data.startswith(b"\xff\xd8" if codec == "jpeg" else b"\x89PNG")

@@ -13,7 +13,7 @@ from hazegen.build import Built, ShardTask
 from hazegen.collect import Counts
 from hazegen.errors import HazegenError, RefusedError
 from hazegen.make_options import MakeOptions
-from hazegen.manifest import Manifest, check_shards, check_tables, load
+from hazegen.manifest import UNIT, Manifest, check_shards, check_tables, load
 from hazegen.progress import Progress, tell_event
 from hazegen.resume import Check, Kept
 from hazegen.running import Build, Need
@@ -58,7 +58,7 @@ class Run:
 
     Attributes:
         header: Of the plan.
-        scene_bytes: About how many bytes the pairs of a scene take; 0 where nobody knows.
+        scene_bytes: About how many bytes the records of a scene take; 0 where nobody knows.
         size: Numbers of shards and scenes of the plan, where they are known without reading it.
         about: The given fields of About.
         build: What builds one shard.
@@ -164,12 +164,13 @@ def _build(
     if size[0] == 0:
         return {}
     options, variants, out = run.options, run.settings.variants, out or run.out
-    need = Need(size[1] * variants, run.header["found"], run.scene_bytes / variants)
+    kind = run.settings.kind
+    need = Need(size[1] * variants, run.header["found"], run.scene_bytes / variants, kind=kind)
     for one in kept.values():
         need.add(one.shard)
     running.warn_of_space(out, need, run.tell)
     alone = options.scheduler is None and running.workers_of(options, size[0]) == 1
-    if not alone and options.scheduler is None:
+    if not alone and options.scheduler is None and kind == "pairs":
         warm.warm_up(run.settings, run.tell)
     if options.progress == "json":
         workers = None if options.scheduler else running.workers_of(options, size[0])
@@ -179,7 +180,7 @@ def _build(
     tasks = (ShardTask(plan, out, run.settings, of_plan) for plan in plans() if plan.name not in kept)
     with (
         running.on_disk(out, need),
-        Progress(need.pairs, "off" if options.quiet else options.progress) as progress,
+        Progress(need.pairs, "off" if options.quiet else options.progress, UNIT[kind]) as progress,
         # Its processes end before the lock is given back, also where an error is raised here.
         closing(running.run(run.build, tasks, size[0], options, progress, variants)) as working,
     ):

@@ -337,7 +337,7 @@ def interrupt(patch: pytest.MonkeyPatch, step: int) -> None:
         if next(steps) == step:
             raise KeyboardInterrupt
 
-    patch.setattr(run_folder.KWatchdog, "on_train_batch_end", stop)
+    patch.setattr(run_folder.RunFolder, "on_train_batch_end", stop)
 
 
 def pretend_best(history: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from hazegen import card, images, manifest, preview, records
+from hazegen import card, images, manifest, preview, records, scene_records
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.make import make
 
@@ -138,7 +138,8 @@ def test_picture_is_the_contact_sheet_of_twelve_pairs(dataset, tmp_path):
 def stored(folder: Path, split: str) -> list[tuple[np.ndarray, np.ndarray]]:
     shards = manifest.load(folder).shards_of(split)
     values = [records.decode(record) for shard in shards for record in records.read_shard(folder / shard.name)]
-    return [(images.decode(v["hazy"], "hazy"), images.decode(v["clean"], "clean")) for v in values]
+    known = manifest.load(folder)
+    return [tuple(preview.picture_of(v, name, known) for name in ("hazy", "clean")) for v in values]
 
 
 def run_code(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> dict:
@@ -148,13 +149,13 @@ def run_code(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> dict
     return scope
 
 
-@pytest.mark.parametrize("codec", ["jpeg", "png"])
+@pytest.mark.parametrize("codec", ["jpeg", "png", "raw"])
 def test_lines_of_tensorflow_read_each_pair_as_it_was_written(
     photos, make_options, load_recipe, tmp_path, monkeypatch, codec
 ):
     options = make_options(photos, tmp_path / "out", codec=codec, limit=4, splits="validation=1", shard_mb=0.03)
     make(options, load_recipe("aod-released"))
-    assert len(code(options.out, 1).splitlines()) <= 14
+    assert len(code(options.out, 1).splitlines()) <= 15
     read = list(run_code(options.out, 1, monkeypatch)["dataset"])
     expected = stored(options.out, "validation")
     assert len(read) == len(expected) == 8
@@ -163,11 +164,29 @@ def test_lines_of_tensorflow_read_each_pair_as_it_was_written(
             np.testing.assert_array_equal(np.rint(picture.numpy() * 255.0), pixels)
 
 
+@pytest.mark.parametrize("codec", ["jpeg", "raw"])
+def test_lines_of_a_dataset_of_scenes(photos, make_options, load_recipe, tmp_path, monkeypatch, codec):
+    options = make_options(
+        photos, tmp_path / "out", kind="scenes", variants=None, codec=codec, splits="test=1", limit=3
+    )
+    make(options, load_recipe("aod-released"))
+    shard = manifest.load(options.out).shards[0]
+    expected = [records.decode(one, "scenes") for one in records.read_shard(options.out / shard.name)]
+    read = list(run_code(options.out, 1, monkeypatch)["dataset"])
+    assert len(read) == len(expected) == 3
+    for (clean, distance_m), own in zip(read, expected, strict=True):
+        pixels = images.decode_stored(own["clean"], codec, 64, 96, "clean")
+        np.testing.assert_array_equal(np.rint(clean.numpy() * 255.0), pixels)
+        np.testing.assert_array_equal(distance_m.numpy(), scene_records.distances(own))
+    batches = list(run_code(options.out, 0, monkeypatch)["batches"])
+    assert [(hazy.shape, clean.shape) for hazy, clean in batches] == [((3, 64, 64, 3), (3, 64, 64, 3))]
+
+
 def test_lines_of_aodnet_give_batches(dataset, monkeypatch):
-    assert len(code(dataset, 0).splitlines()) == 5
+    assert len(code(dataset, 0).splitlines()) == 6
     batches = list(run_code(dataset, 0, monkeypatch)["train"])
-    assert sum(len(hazy) for hazy, _ in batches) == 18
-    assert all(hazy.shape[1:] == clean.shape[1:] == (64, 64, 3) for hazy, clean in batches)
+    assert sum(len(batch["hazy"]) for batch in batches) == 18
+    assert all(batch[name].shape[1:] == (64, 64, 3) for batch in batches for name in ("hazy", "clean"))
 
 
 # --- licence, citation, source ---

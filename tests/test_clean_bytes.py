@@ -245,3 +245,9 @@ def test_real_photos_keep_their_bytes(folder, pattern, codec):
         kept = stored(path.read_bytes(), codec, *clean.shape[:2])
         assert kept is not None
         np.testing.assert_array_equal(by_tensorflow(kept, codec), clean)
+
+
+def test_nothing_is_kept_for_raw_pictures():
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    for suffix in (".jpg", ".png"):
+        assert stored(images.encode(pixels, suffix), "raw", 8, 8) is None

@@ -89,7 +89,7 @@ def test_help_is_the_docstrings_sentence_with_the_default():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"count": "many"}, r"k.count cannot be used. Expected N, received 'many' \(.*\). Correct k.count"),
+        ({"count": "many"}, r"k.count cannot be used. Expected N, received 'many' \(.*\). Correct --k.count"),
         ({"count": 2.5}, "k.count cannot be used. Expected N, received 2.5"),
         ({"count": None}, "k.count cannot be used. Expected N, received None"),
         ({"share": "half"}, "k.share cannot be used. Expected NUMBER, received 'half'"),

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from aodnet_fixtures import make_dataset, noise, read_records, smooth
 
-from aodnet import data, shards
+from aodnet import data, decoding, shards
+from aodnet.data import Source
 from hazegen import images, manifest, records
 from hazegen.errors import RefusedError, UsageError, VerifyError
 
@@ -39,9 +40,20 @@ def identity(pixels: np.ndarray) -> bytes:
     return np.sort(codes.reshape(-1, 3), axis=0).tobytes()
 
 
+def training(folder, known, **options) -> tf.data.Dataset:
+    return data.training_batches([Source(folder, known)], **options)
+
+
+def validation(folder, known, **options) -> tf.data.Dataset:
+    return data.validation_batches([Source(folder, known)], **options)
+
+
+def pairs_of(batches) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(batch["hazy"].numpy(), batch["clean"].numpy()) for batch in batches]
+
+
 def epoch_of(folder, known, **options) -> list[tuple[np.ndarray, np.ndarray]]:
-    settings = {"crop": SIDE, "batch": 4, "seed": 0, "epoch": 0, **options}
-    return [(hazy.numpy(), clean.numpy()) for hazy, clean in data.training_batches(folder, known, **settings)]
+    return pairs_of(training(folder, known, **{"crop": SIDE, "batch": 4, "seed": 0, "epoch": 0, **options}))
 
 
 def order_of(batches) -> list[bytes]:
@@ -60,7 +72,7 @@ def assert_equal(a, b) -> None:
 
 def test_feature_spec_comes_from_the_table():
     types = {"text": tf.string, "bytes": tf.string, "float": tf.float32, "int": tf.int64}
-    spec = data.feature_spec(*records.FEATURES)
+    spec = decoding.feature_spec(*records.FEATURES)
     assert set(spec) == set(records.FEATURES)
     for name, feature in records.FEATURES.items():
         assert spec[name].dtype == types[feature.kind]
@@ -69,14 +81,14 @@ def test_feature_spec_comes_from_the_table():
 
 def test_feature_spec_of_an_unknown_name():
     with pytest.raises(KeyError):
-        data.feature_spec("clean", "no such feature")
+        decoding.feature_spec("clean", "no such feature")
 
 
 def test_tensorflow_parses_what_records_encodes(squares, known):
     names = [name for name, feature in records.FEATURES.items() if not feature.optional]
     shard = known.shards_of("train")[0]
     record = next(records.read_shard(squares / shard.name))
-    parsed = tf.io.parse_single_example(record, data.feature_spec(*names))
+    parsed = tf.io.parse_single_example(record, decoding.feature_spec(*names))
     for name, value in records.decode(record).items():
         got = parsed[name].numpy()
         if records.FEATURES[name].kind == "float":
@@ -95,9 +107,9 @@ PICTURES = {"noise": noise(0, 45, 70), "smooth": smooth(1, 64, 48), "odd": noise
 def test_decoding_is_opencvs_to_the_bit(name, codec, suffix):
     encoded = images.encode(PICTURES[name], suffix)
     expected = cv2.cvtColor(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGR2RGB)
-    decoded = data.decode_image(tf.constant(encoded), codec).numpy()
-    assert decoded.dtype == np.float32
-    assert_codes(decoded, expected)
+    decoded = decoding.decode_image(tf.constant(encoded), codec).numpy()
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, expected)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -106,8 +118,8 @@ def test_decoding_is_opencvs_to_the_bit(name, codec, suffix):
 def test_window_is_that_part_of_the_whole(name, codec, suffix, window):
     encoded = images.encode(PICTURES[name], suffix)
     top, left, height, width = window
-    whole = data.decode_image(tf.constant(encoded), codec).numpy()
-    part = data.decode_image(tf.constant(encoded), codec, tf.constant(window, tf.int32)).numpy()
+    whole = decoding.decode_image(tf.constant(encoded), codec).numpy()
+    part = decoding.decode_image(tf.constant(encoded), codec, window=tf.constant(window, tf.int32)).numpy()
     np.testing.assert_array_equal(part, whole[top : top + height, left : left + width])
 
 
@@ -116,8 +128,8 @@ def test_subsampled_jpeg_decodes_as_opencv_does():
     done, encoded = cv2.imencode(".jpg", smooth(3, 64, 64)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     assert done
     expected = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED), cv2.COLOR_BGR2RGB)
-    decoded = data.decode_image(tf.constant(encoded.tobytes()), "jpeg").numpy()
-    np.testing.assert_array_equal(np.rint(decoded * 255.0), expected)
+    decoded = decoding.decode_image(tf.constant(encoded.tobytes()), "jpeg").numpy()
+    np.testing.assert_array_equal(decoded, expected)
 
 
 # --- training: order ---
@@ -176,14 +188,14 @@ def test_any_buffer_loses_nothing(squares, known, shuffle_mb):
 
 @pytest.mark.parametrize(("batch", "skip", "steps"), [(4, 0, 6), (4, 2, 4), (22, 0, 1), (50, 0, 1), (1, 0, 22)])
 def test_cardinality_is_the_manifests(squares, known, batch, skip, steps):
-    batches = data.training_batches(squares, known, crop=8, batch=batch, seed=0, epoch=0, skip=skip)
+    batches = training(squares, known, crop=8, batch=batch, seed=0, epoch=0, skip=skip)
     assert batches.cardinality() == steps
     assert known.records_of("train") == 22
 
 
 def test_without_an_epoch_each_pass_has_another_order_and_each_record_once(squares, known):
-    batches = data.training_batches(squares, known, crop=SIDE, batch=4, seed=0)
-    orders = [order_of([(hazy.numpy(), clean.numpy()) for hazy, clean in batches]) for _ in range(10)]
+    batches = training(squares, known, crop=SIDE, batch=4, seed=0)
+    orders = [order_of(pairs_of(batches)) for _ in range(10)]
     assert len({tuple(order) for order in orders}) == 10
     assert len({tuple(sorted(order)) for order in orders}) == 1
     assert len(set(orders[0])) == 22
@@ -230,10 +242,10 @@ def drawn(oblongs):
     pairs = read_records(oblongs, "train")
     hazy_pictures, clean_pictures = ([pair[name] for pair in pairs] for name in ("hazy", "clean"))
     places = []
-    batches = data.training_batches(oblongs, known, crop=16, batch=8, seed=0)
+    batches = training(oblongs, known, crop=16, batch=8, seed=0)
     for _ in range(12):
-        for hazy, clean in batches:
-            codes = [np.rint(values.numpy() * 255.0).astype(np.uint8) for values in (hazy, clean)]
+        for hazy, clean in pairs_of(batches):
+            codes = [np.rint(values * 255.0).astype(np.uint8) for values in (hazy, clean)]
             for x, y in zip(*codes, strict=True):
                 places.append((place_of(x, hazy_pictures), place_of(y, clean_pictures)))
     return places
@@ -261,7 +273,9 @@ def test_pairs_hold_the_equation(squares, known):
 
 
 def test_batches_are_float_rgb_in_0_to_1(dataset):
-    hazy, clean = next(iter(data.training_batches(dataset, manifest.load(dataset), crop=48, batch=5, seed=0, epoch=0)))
+    batch = next(iter(training(dataset, manifest.load(dataset), crop=48, batch=5, seed=0, epoch=0)))
+    assert set(batch) == {"hazy", "clean"}
+    hazy, clean = batch["hazy"], batch["clean"]
     assert hazy.shape == clean.shape == (5, 48, 48, 3)
     assert hazy.dtype == clean.dtype == tf.float32
     assert float(tf.reduce_min(clean)) >= 0.0
@@ -271,9 +285,9 @@ def test_batches_are_float_rgb_in_0_to_1(dataset):
 @pytest.mark.parametrize("crop", [0, -1, 25, 1000])
 def test_crop_out_of_range(squares, known, crop):
     with pytest.raises(UsageError, match=f"Expected 1 to 24 pixels.*received {crop}"):
-        data.training_batches(squares, known, crop=crop, batch=1, seed=0, epoch=0)
+        training(squares, known, crop=crop, batch=1, seed=0, epoch=0)
     with pytest.raises(UsageError, match=f"Expected 1 to 24 pixels.*received {crop}"):
-        data.validation_batches(squares, known, crop=crop)
+        validation(squares, known, crop=crop)
 
 
 @pytest.mark.parametrize("crop", [1, 20])
@@ -287,17 +301,17 @@ def test_crop_at_both_ends_of_its_range(oblongs, crop):
 
 def test_validation_has_all_records_whole_and_in_order(squares, known):
     for _ in range(2):
-        batches = list(data.validation_batches(squares, known))
+        batches = pairs_of(validation(squares, known))
         expected = read_records(squares, "validation")
         assert len(batches) == len(expected) == 6
         for (hazy, clean), record in zip(batches, expected, strict=True):
-            assert_codes(hazy[0].numpy(), record["hazy"])
-            assert_codes(clean[0].numpy(), record["clean"])
+            assert_codes(hazy[0], record["hazy"])
+            assert_codes(clean[0], record["clean"])
 
 
 def test_validation_crop_is_the_centre(oblongs):
     known = manifest.load(oblongs)
-    ((hazy, clean),) = list(data.validation_batches(oblongs, known, crop=10))
+    ((hazy, clean),) = pairs_of(validation(oblongs, known, crop=10))
     (record,) = read_records(oblongs, "validation")
     np.testing.assert_array_equal(np.rint(hazy[0] * 255.0), record["hazy"][5:15, 8:18])
     np.testing.assert_array_equal(np.rint(clean[0] * 255.0), record["clean"][5:15, 8:18])
@@ -305,14 +319,14 @@ def test_validation_crop_is_the_centre(oblongs):
 
 @pytest.mark.parametrize(("batch", "sizes"), [(1, [1] * 6), (4, [4, 2])])
 def test_validation_drops_no_tail_and_knows_its_length(squares, known, batch, sizes):
-    batches = data.validation_batches(squares, known, batch=batch)
+    batches = validation(squares, known, batch=batch)
     assert batches.cardinality() == len(sizes)
-    assert [len(hazy) for hazy, _ in batches] == sizes
+    assert [len(hazy) for hazy, _ in pairs_of(batches)] == sizes
 
 
 def test_empty_split_is_refused(oblongs):
     with pytest.raises(RefusedError, match="Split 'test' of the dataset is empty"):
-        data.validation_batches(oblongs, manifest.load(oblongs), split="test")
+        validation(oblongs, manifest.load(oblongs), split="test")
 
 
 # --- damaged shards ---

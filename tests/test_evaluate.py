@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 from aodnet_fixtures import make_dataset, noise, randomised, smooth
 
-from aodnet import evaluate, metrics, model
-from aodnet.evaluate import Score, summarise
-from aodnet.pairs import Source, read_pairs
+from aodnet import cli, evaluate, metrics, model, noreference, reports, weights
+from aodnet.measures import Measures
+from aodnet.pairs import Source, read_pairs, read_pictures
+from aodnet.protocols import PROTOCOLS
+from aodnet.reports import Report
 from hazegen import color, images
+from hazegen.errors import RefusedError, UsageError
+from hazegen.make import make
 
+METRICS = ("psnr_rgb", "ssim_rgb", "ciede2000")
 ROWS = ["hazy input", "best global affine", "dark channel prior", "identity", "other"]
 
 
@@ -43,13 +48,13 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 
 
 def test_rows_stand_in_order(evaluated):
-    assert list(evaluated[0]) == ROWS
-    assert all(tuple(row) == evaluate.METRICS for row in evaluated[0].values())
+    assert list(evaluated[0].table) == ROWS
+    assert all(tuple(row) == METRICS for row in evaluated[0].table.values())
 
 
 def test_csv_has_every_method_on_every_image(evaluated, source):
     rows = rows_of(evaluated[1])
-    assert list(rows[0]) == ["image", "scene", "method", "psnr", "ssim", "ciede2000"]
+    assert list(rows[0]) == ["image", "scene", "method", *METRICS]
     expected = [(pair.name, pair.scene, name) for pair in read_pairs(source) for name in ROWS]
     assert [(row["image"], row["scene"], row["method"]) for row in rows] == expected
     assert len(rows) == 45
@@ -64,23 +69,24 @@ def test_figures_are_the_pinned_protocols(evaluated, source):
         rounded = np.rint(np.clip(restored, 0, 1) * 255.0).astype(np.uint8)
         for name, pixels in (("other", rounded), ("hazy input", pair.hazy)):
             row = rows[pair.name, name]
-            assert float(row["psnr"]) == pytest.approx(metrics.psnr(pixels, pair.clean, data_range=255.0), abs=1e-6)
-            assert float(row["ssim"]) == pytest.approx(metrics.ssim(pixels, pair.clean, data_range=255.0), abs=1e-6)
+            assert float(row["psnr_rgb"]) == pytest.approx(metrics.psnr(pixels, pair.clean, data_range=255.0), abs=1e-6)
+            assert float(row["ssim_rgb"]) == pytest.approx(metrics.ssim(pixels, pair.clean, data_range=255.0), abs=1e-6)
             assert float(row["ciede2000"]) == pytest.approx(metrics.ciede2000(pixels, pair.clean), abs=1e-6)
 
 
 def test_identity_scores_what_its_input_scores(evaluated):
-    table = evaluated[0]
+    table = evaluated[0].table
     assert table["identity"] == table["hazy input"]
     assert table["other"] != table["hazy input"]
 
 
 def test_best_affine_beats_the_input(evaluated):
-    assert evaluated[0]["best global affine"]["psnr"].mean > evaluated[0]["hazy input"]["psnr"].mean
+    table = evaluated[0].table
+    assert table["best global affine"]["psnr_rgb"].mean > table["hazy input"]["psnr_rgb"].mean
 
 
 def test_table_is_the_mean_and_median_of_the_csv(evaluated):
-    for name, row in evaluated[0].items():
+    for name, row in evaluated[0].table.items():
         for metric, interval in row.items():
             values = [float(line[metric]) for line in rows_of(evaluated[1]) if line["method"] == name]
             assert interval.mean == pytest.approx(np.mean(values), abs=1e-6)
@@ -88,20 +94,25 @@ def test_table_is_the_mean_and_median_of_the_csv(evaluated):
             assert interval.low <= interval.mean <= interval.high
 
 
-def test_summary_json_says_protocol_and_figures(evaluated):
+def test_summary_json_says_protocol_and_figures(evaluated, source):
     summary = json.loads((evaluated[1] / "summary.json").read_text())
     assert summary["protocol"] == "rgb"
-    assert "float64, each image by itself, output rounded to 8 bits, RGB" in summary["definition"]
-    assert summary["pairs"] == 9
+    assert "float64, each image by itself, output rounded to 8 bits, RGB" in summary["definition"]["rgb"]
+    assert summary["reading"].startswith("decoded by OpenCV ")
+    assert (summary["pairs"], summary["scenes"]) == (9, 3)
     assert list(summary["methods"]) == ROWS
-    assert summary["methods"]["other"]["psnr"] == vars(evaluated[0]["other"]["psnr"])
+    assert summary["methods"]["other"]["psnr_rgb"] == vars(evaluated[0].table["other"]["psnr_rgb"])
+    scores = sorted((float(row["psnr_rgb"]), row["image"]) for row in rows_of(evaluated[1]) if row["method"] == "other")
+    assert [(one["psnr_rgb"], one["image"]) for one in summary["worst"]] == [
+        (pytest.approx(value, abs=1e-6), name) for value, name in scores[:5]
+    ]
 
 
 def test_strip_shows_best_median_and_worst(evaluated, source):
     strip = images.read_picture(evaluated[1] / "strip.png")
     # Three rows; hazy, four other methods and clean side by side, each 280 wide with a 4 pixel gap.
     assert strip.shape == (3 * (round(32 * 280 / 44) + 20), 6 * 284, 3)
-    scores = {row["image"]: float(row["psnr"]) for row in rows_of(evaluated[1]) if row["method"] == "other"}
+    scores = {row["image"]: float(row["psnr_rgb"]) for row in rows_of(evaluated[1]) if row["method"] == "other"}
     ranked = sorted(scores, key=scores.get)
     by_name = {pair.name: pair for pair in read_pairs(source)}
     height = strip.shape[0] // 3
@@ -112,59 +123,223 @@ def test_strip_shows_best_median_and_worst(evaluated, source):
         assert np.abs(tile - enlarged).mean() < 12.0, name
 
 
-def test_markdown_table(evaluated, source):
-    text = evaluate.format_table(evaluated[0], source, 9)
+def test_markdown_table(evaluated):
+    text = reports.format_report(evaluated[0])
+    assert (evaluated[1] / "table.md").read_text() == text + "\n"
+    assert "9 pairs of 3 scenes" in text
     assert "Protocol rgb: float64" in text
-    assert "9 pairs" in text
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    lines = text.partition("Protocol rgb")[2].partition("\n\nPSNR")[0].splitlines()
+    lines = [line for line in lines if line.startswith("|")]
     assert len(lines) == 2 + len(ROWS)
     assert {line.count("|") for line in lines} == {5}
-    psnr = evaluated[0]["other"]["psnr"]
+    psnr = evaluated[0].table["other"]["psnr_rgb"]
     assert f"| {psnr.mean:.2f} ({psnr.median:.2f}), {psnr.low:.2f} to {psnr.high:.2f} |" in lines[-1]
+    assert "PSNR [dB] rgb, by mean transmission:" in text
+    assert "Lowest PSNR [dB] rgb of other: " in text
 
 
 def test_two_evaluations_give_the_same_figures(evaluated, source, tmp_path):
     again = evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out")
     for name in ("hazy input", "dark channel prior", "identity"):
-        assert again[name] == evaluated[0][name]
+        for metric, one in again.table[name].items():
+            assert vars(one) == pytest.approx(vars(evaluated[0].table[name][metric]), rel=1e-12)
+    assert again.pictures == evaluated[0].pictures
 
 
-# --- the interval ---
+def test_levels_are_the_means_of_the_csv(evaluated, source):
+    haze = {pair.name: pair.levels["mean_transmission"] for pair in read_pairs(source)}
+    bins = [one for one in evaluated[0].bins if one.level == "mean_transmission"]
+    assert sum(one.count for one in bins) == 9
+    for one in bins:
+        inside = [
+            float(row["ssim_rgb"])
+            for row in rows_of(evaluated[1])
+            if row["method"] == "other" and one.low <= haze[row["image"]] < one.high
+        ]
+        assert one.values["other"]["ssim_rgb"] == pytest.approx(np.mean(inside), abs=1e-6)
+    with (evaluated[1] / "levels.csv").open(newline="") as file:
+        assert {row["level"] for row in csv.DictReader(file)} == {"mean_transmission", "visibility_m", "beta"}
+    assert images.read_picture(evaluated[1] / "levels.png").shape[1] > 1000
 
 
-def scores(values: dict[str, list[float]]) -> list[Score]:
-    return [Score(f"{scene}#{n}", scene, "m", v, v / 100, v) for scene, vs in values.items() for n, v in enumerate(vs)]
+# --- other measures ---
 
 
-def test_interval_is_by_scene_not_by_image():
-    """Copies of each scene's image tell nothing new: the interval stays as wide."""
-    rng = np.random.default_rng(0)
-    means = {f"s{n}": float(rng.normal(20.0, 2.0)) for n in range(30)}
-    one = summarise(scores({scene: [value] for scene, value in means.items()}))["m"]["psnr"]
-    many = summarise(scores({scene: [value] * 20 for scene, value in means.items()}))["m"]["psnr"]
-    assert many.high - many.low == pytest.approx(one.high - one.low, rel=1e-9)
-    assert one.low < one.mean < one.high
-    # 95 % of a normal mean: 3.92 standard errors.
-    width = 3.92 * np.std(list(means.values())) / math.sqrt(30)
-    assert one.high - one.low == pytest.approx(width, rel=0.15)
+@pytest.fixture(scope="module")
+def wide(source, tmp_path_factory) -> tuple[Report, Path]:
+    """All that can be asked for beside pairs."""
+    out = tmp_path_factory.mktemp("wide")
+    chosen = Measures(protocol="y,rgb", without_reference=True, compare_to="other", ablation=True)
+    return evaluate.evaluate({"other": randomised(model.build_aodnet(), 3)}, source, out, chosen), out
 
 
-def test_interval_of_one_scene_is_a_point():
-    interval = summarise(scores({"a": [10.0, 20.0]}))["m"]["psnr"]
-    assert (interval.mean, interval.median, interval.low, interval.high) == (15.0, 15.0, 15.0, 15.0)
+CUTS = ["other, x2..x4 as means", "other, conv5 as 1x1", "other, no surroundings"]
 
 
-def test_scenes_of_unequal_size_count_by_their_images():
-    interval = summarise(scores({"a": [10.0] * 9, "b": [20.0]}))["m"]["psnr"]
-    assert interval.mean == 11.0
-    assert interval.low == 10.0
-    assert interval.high == 20.0
+def test_all_measures_are_columns_and_all_cuts_are_rows(wide):
+    columns = ["psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "ciede2000", *noreference.MEASURES]
+    assert list(rows_of(wide[1])[0]) == ["image", "scene", "method", *columns]
+    assert wide[0].metrics == tuple(columns)
+    assert list(wide[0].table) == [*ROWS[:3], "other", *CUTS]
 
 
-def test_methods_and_metrics_are_kept_apart():
-    mixed = [Score("i", "s", "a", 1.0, 0.1, 3.0), Score("i", "s", "b", 2.0, 0.2, 4.0)]
-    table = summarise(mixed)
-    assert [table[name][metric].mean for name in ("a", "b") for metric in evaluate.METRICS] == [1, 0.1, 3, 2, 0.2, 4]
+def test_figures_are_those_of_the_functions(wide, source):
+    pair = next(read_pairs(source))
+    row = next(row for row in rows_of(wide[1]) if row["image"] == pair.name and row["method"] == "hazy input")
+    expected = {
+        "psnr_y": PROTOCOLS["y"].psnr(pair.hazy, pair.clean, 255.0),
+        "ssim_rgb": PROTOCOLS["rgb"].ssim(pair.hazy, pair.clean, 255.0),
+        **noreference.measure(pair.hazy, pair.hazy),
+    }
+    for name, value in expected.items():
+        assert float(row[name]) == pytest.approx(value, abs=1e-6), name
+
+
+def test_first_protocol_ranks(wide):
+    lowest = min((float(r["psnr_y"]), r["image"]) for r in rows_of(wide[1]) if r["method"] == "other")
+    assert wide[0].worst[0] == (lowest[1], pytest.approx(lowest[0], abs=1e-6))
+
+
+def test_differences_are_of_the_means(wide):
+    report, summary = wide[0], json.loads((wide[1] / "summary.json").read_text())
+    assert set(report.differences) == set(report.table) - {"other"}
+    for name, row in report.differences.items():
+        for metric, one in row.items():
+            means = report.table[name][metric].mean, report.table["other"][metric].mean
+            assert one.difference == pytest.approx(means[0] - means[1])
+            assert one.low <= one.difference + 1e-12
+            assert one.difference <= one.high + 1e-12
+            assert 0.25 <= one.p <= 1.0  # of three scenes
+    assert summary["compared_to"] == "other"
+    assert summary["differences"]["hazy input"]["psnr_y"] == vars(report.differences["hazy input"]["psnr_y"])
+
+
+def test_gain_from_surroundings_is_what_each_cut_costs(wide):
+    report, summary = wide[0], json.loads((wide[1] / "summary.json").read_text())
+    gains = report.gains["other"]
+    for cut, row in zip(gains, CUTS, strict=True):
+        cost = report.table["other"]["psnr_y"].mean - report.table[row]["psnr_y"].mean
+        assert gains[cut].difference == pytest.approx(cost)
+    assert abs(gains["no surroundings"].difference) > 0.01
+    assert summary["gain_from_surroundings"]["other"]["no surroundings"] == vars(gains["no surroundings"])
+
+
+def test_text_tells_them_all_and_keeps_cuts_out_of_the_long_tables(wide):
+    text = reports.format_report(wide[0])
+    for part in ("Protocol y: ", "Protocol rgb: ", "Without reference", "Less the figures of other", "Gain from surr"):
+        assert part in text
+    assert CUTS[0] not in text.partition("Less the figures")[2]
+    strip = images.read_picture(wide[1] / "strip.png")
+    assert strip.shape[1] == 5 * 284  # three baselines, the model and clean
+
+
+def test_hazy_pictures_alone(source, tmp_path):
+    (tmp_path / "hazy").mkdir()
+    for number, pair in enumerate(read_pairs(source)):
+        (tmp_path / "hazy" / f"{number}.png").write_bytes(images.encode(pair.hazy, ".png"))
+    alone = Source(hazy=tmp_path / "hazy")
+    report = evaluate.evaluate({"other": randomised(model.build_aodnet(), 3)}, alone, tmp_path / "out")
+    assert list(report.table) == ["hazy input", "dark channel prior", "other"]
+    assert report.metrics == noreference.MEASURES
+    assert (report.protocols, report.bins, report.worst) == ((), (), ())
+    text = reports.format_report(report)
+    assert "9 hazy images of 9 scenes" in text
+    assert "PSNR" not in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "scores.csv", "strip.png", "summary.json", "table.md",
+    ]  # fmt: skip
+    assert images.read_picture(tmp_path / "out" / "strip.png").shape[1] == 3 * 284
+
+
+def test_folders_are_told_apart_by_the_hazy_input(source, tmp_path):
+    for name in ("hazy", "clean"):
+        (tmp_path / name).mkdir()
+        for pair in read_pairs(source):
+            (tmp_path / name / f"{pair.name}.png").write_bytes(images.encode(getattr(pair, name), ".png"))
+    report = evaluate.evaluate({"identity": identity_network()}, Source(pairs=tmp_path), tmp_path / "out")
+    assert {one.level for one in report.bins} == {"hazy_psnr"}
+    for one in report.bins:
+        assert one.low <= one.values["hazy input"]["psnr_rgb"] < one.high
+
+
+def test_distance_and_transmission_of_pixels_are_levels(tmp_path, photos, make_options, load_recipe):
+    make(make_options(photos, tmp_path / "scenes", variants=None, kind="scenes"), load_recipe("aod-released"))
+    source = Source(data=tmp_path / "scenes", split="train")
+    report = evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out")
+    pixels = sum(pair.distance_m.size for pair in read_pairs(source))
+    for level in ("distance_m", "transmission"):
+        own = [one for one in report.bins if one.level == level]
+        assert sum(one.count for one in own) == pixels
+        # far pixels are hazier, so they differ more
+        scores = [one.values["hazy input"]["psnr_pooled"] for one in own]
+        assert (scores[0] > scores[-1]) == (level == "distance_m")
+    assert "haze drawn once a scene from the recipe of the dataset" in reports.format_report(report)
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (Measures(protocol="ssim"), "--protocol cannot be used"),
+        (Measures(compare_to="theirs"), "--compare-to names no row. Expected one of hazy input, .*received 'theirs'"),
+    ],
+)
+def test_other_choices_are_refused_before_any_work(source, tmp_path, chosen, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out", chosen)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ablation_without_clean_pictures_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"--ablation measures a gain in dB. Expected clean images beside it"):
+        evaluate.evaluate({"m": identity_network()}, Source(hazy=tmp_path), tmp_path / "out", Measures(ablation=True))
+
+
+def test_model_with_the_name_of_a_baseline_is_refused(source, tmp_path):
+    with pytest.raises(UsageError, match=r"A model has the name of a baseline"):
+        evaluate.evaluate({"hazy input": identity_network()}, source, tmp_path / "out")
+
+
+def test_picture_that_is_too_small_is_named(tmp_path):
+    for name in ("hazy", "clean"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tiny.png").write_bytes(images.encode(noise(0, 10, 40), ".png"))
+    source = Source(hazy=tmp_path / "hazy", clean=tmp_path / "clean")
+    with pytest.raises(RefusedError, match=r"'tiny' cannot be measured. The images are too small for SSIM"):
+        evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out")
+    assert not (tmp_path / "out" / "scores.csv").exists()
+
+
+# --- from the command line ---
+
+
+def test_command_takes_pairs_measures_and_names_of_models(source, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+    weights.save(identity_network(), tmp_path / "shipped" / "same.weights.h5")
+    out = tmp_path / "out"
+    words = ["--model", "same", "--data", str(source.data), "--limit", "2", "--protocol", "rgb,wang-gray"]
+    words += ["--without-reference", "--ablation", "--compare-to", "hazy input", "--out", str(out)]
+    assert cli.main(["evaluate", *words]) == 0
+    said = capsys.readouterr().out
+    assert "Protocol wang-gray: " in said
+    assert "| same |" in said
+    assert f"by haze: '{out}/levels.csv'" in said
+    assert "dark_channel" in rows_of(out)[0]
+    assert cli.main(["evaluate", "--model", "sane", *words[2:]]) == 3
+    assert "There are no weights 'sane'" in capsys.readouterr().err
+
+
+def test_hazy_input_of_one_picture_is_all_its_pictures(tmp_path):
+    """Best, median and worst of a single image are that one."""
+    (tmp_path / "hazy").mkdir()
+    (tmp_path / "hazy" / "a.png").write_bytes(images.encode(smooth(0, 20, 30), ".png"))
+    source = Source(hazy=tmp_path / "hazy")
+    evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out")
+    assert [picture.name for picture in read_pictures(source)] == ["a.png"]
+    assert images.read_picture(tmp_path / "out" / "strip.png").shape[0] == 3 * (round(20 * 280 / 30) + 20)
 
 
 def test_equal_images_do_not_break_the_table(tmp_path):
@@ -174,7 +349,7 @@ def test_equal_images_do_not_break_the_table(tmp_path):
         for number in range(2):
             (tmp_path / name / f"{number}.png").write_bytes(images.encode(noise(number, 20, 20), ".png"))
     source = Source(hazy=tmp_path / "hazy", clean=tmp_path / "clean")
-    table = evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out")
-    assert table["hazy input"]["psnr"].mean == math.inf
-    assert table["hazy input"]["ssim"].mean == pytest.approx(1.0)
+    report = evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out")
+    assert report.table["hazy input"]["psnr_rgb"].mean == math.inf
+    assert report.table["hazy input"]["ssim_rgb"].mean == pytest.approx(1.0)
     json.loads((tmp_path / "out" / "summary.json").read_text(), parse_constant=lambda name: pytest.fail(name))

@@ -263,6 +263,24 @@ def test_stored_png_is_copied_and_transmissions_are_written_where_asked_for(png_
         assert rows[key]["transmission"] == rows[key]["hazy"].replace("/hazy/", "/transmission/")
 
 
+@pytest.mark.parametrize("options", [ITS, TAR], ids=lambda options: options.format)
+def test_raw_pictures_are_written_as_png(photos, make_options, load_recipe, tmp_path, options):
+    make(make_options(photos, tmp_path / "raw", codec="raw", maps=True, limit=2), load_recipe("aod-released"))
+    own = stored(tmp_path / "raw")
+    done = export(tmp_path / "raw", tmp_path / "out", dataclasses.replace(options, maps=True))
+    rows = table(tmp_path / "out")
+    assert (len(rows), sum(counts["pairs"] for counts in done.splits.values())) == (4, 4)
+    for key, row in rows.items():
+        for name in ("clean", "hazy"):
+            if options.format == "webdataset":
+                path, member = row[name].split("/")
+                with tarfile.open(tmp_path / "out" / path) as tar:
+                    data = tar.extractfile(member).read()
+            else:
+                data = (tmp_path / "out" / row[name]).read_bytes()
+            assert images.decode(data, name).tobytes() == own[key][name]
+
+
 def test_maps_are_left_out_where_not_asked_for(png_dataset, tmp_path):
     export(png_dataset, tmp_path / "out", ITS)
     assert {row["transmission"] for row in table(tmp_path / "out").values()} == {""}
@@ -483,6 +501,7 @@ def test_finished_export_is_told_and_left_alone(dataset, tmp_path):
     (tmp_path / "out" / ".export").mkdir()  # of a run that was killed at its very end
     again = export(dataset, tmp_path / "out", ITS)
     assert again.finished_before
+    assert list(again.splits) == list(first.splits) == ["train", "validation", "test"]
     assert (again.splits, again.files, again.bytes) == (first.splits, first.files, first.bytes)
     assert files(tmp_path / "out") == before
     assert not (tmp_path / "out" / ".export").exists()
@@ -607,7 +626,7 @@ def repeat_variant(values, others):
     [
         (
             lambda values, _: values.update(hazy=b"GIF89a"),
-            "has no hazy picture. Expected JPEG or PNG, received 6 bytes",
+            "has no hazy picture. Expected jpeg, received 6 bytes",
         ),
         (lambda values, _: values.update(clean=b""), "has no clean picture"),
         (lambda values, _: values.update(haze="{"), "Record 0 of shard '.*' cannot be read"),

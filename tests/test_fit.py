@@ -16,7 +16,7 @@ import tensorflow as tf
 import yaml
 from aodnet_fixtures import make_dataset, smooth
 
-from aodnet import checkpoint, data, fit, losses, metrics, model, trainer, weights
+from aodnet import checkpoint, data, fit, losses, metrics, model, run, trainer, weights
 from aodnet.config import FitConfig, FitPaths
 from aodnet.run_folder import read_history
 from hazegen import config as configs
@@ -32,6 +32,10 @@ def pairs(tmp_path_factory) -> Path:
     """3 training scenes and 1 validation scene of 24 x 32, two variants each."""
     folder = tmp_path_factory.mktemp("fit-pairs")
     return make_dataset(folder, {"train": 3, "validation": 1, "test": 1}, size=(24, 32), picture=smooth)
+
+
+def source(folder: Path) -> data.Source:
+    return data.Source(folder, manifest.load(folder))
 
 
 class Watch(keras.callbacks.Callback):
@@ -50,7 +54,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.calls.append(f"step {batch}")
-        self.losses.append(logs["loss"])
+        self.losses.append(float(logs["loss"]))
 
     def on_epoch_end(self, epoch, logs=None):
         self.calls.append(f"end of {epoch}")
@@ -64,7 +68,7 @@ def finished(pairs, tmp_path_factory):
     """A run of two epochs, and the callback that watched it."""
     watch = Watch()
     out = tmp_path_factory.mktemp("finished") / "run"
-    return fit.fit(FitPaths(pairs, out), CONFIG, extra=(watch,)), watch
+    return fit.fit(FitPaths((pairs,), out), CONFIG, extra=(watch,)), watch
 
 
 # --- the run folder ---
@@ -98,7 +102,11 @@ def test_config_yaml_holds_every_setting_and_the_data(finished, pairs):
 def test_history_has_a_row_for_each_epoch(finished):
     with (finished[0].run / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert set(rows[0]) == {"epoch", "loss", "val_loss", "val_psnr_rgb", "val_ssim_rgb", "learning_rate"}
+    assert set(rows[0]) == {"epoch", "loss", "val_loss", "val_psnr_rgb", "val_ssim_rgb", "learning_rate"} | {
+        "data_wait",
+        "images_per_s",
+        "lost",
+    }
     assert [float(row["epoch"]) for row in rows] == [0.0, 1.0]
     losses_of = finished[1].losses
     for epoch, row in enumerate(rows):
@@ -109,9 +117,9 @@ def test_history_is_of_the_weights_beside_it(finished, pairs):
     """The last row's validation figures are those of last.weights.h5, by the float64 metrics."""
     network = weights.load(finished[0].run / "last.weights.h5")
     scores = []
-    for hazy, clean in data.validation_batches(pairs, manifest.load(pairs)):
-        restored = np.clip(network(hazy).numpy()[0], 0.0, 1.0).astype(np.float64)
-        reference = clean.numpy()[0].astype(np.float64)
+    for batch in data.validation_batches([source(pairs)]):
+        restored = np.clip(network(batch["hazy"]).numpy()[0], 0.0, 1.0).astype(np.float64)
+        reference = batch["clean"].numpy()[0].astype(np.float64)
         scores.append([m(restored, reference, data_range=1.0) for m in (metrics.psnr, metrics.ssim)])
     last = read_history(finished[0].run / "history.csv")[-1]
     assert last["val_psnr_rgb"] == pytest.approx(np.mean(scores, axis=0)[0], abs=1e-3)
@@ -149,13 +157,13 @@ def test_device_is_said(finished):
 def test_a_run_folder_is_not_overwritten(finished, pairs):
     before = sorted(finished[0].run.rglob("*"))
     with pytest.raises(RefusedError, match=r"is not empty.*another --out, or pass --resume"):
-        fit.fit(FitPaths(pairs, finished[0].run), CONFIG)
+        fit.fit(FitPaths((pairs,), finished[0].run), CONFIG)
     assert sorted(finished[0].run.rglob("*")) == before
 
 
 def test_resume_of_a_finished_run_changes_nothing(finished, pairs, tmp_path):
     run = Path(shutil.copytree(finished[0].run, tmp_path / "run"))
-    again = fit.fit(FitPaths(pairs, run, resume=True), CONFIG)
+    again = fit.fit(FitPaths((pairs,), run, resume=True), CONFIG)
     assert again.epochs == 2
     assert again.best == finished[0].best
     for name in ("history.csv", "last.weights.h5", "best.weights.h5"):
@@ -172,23 +180,23 @@ def trainer_of(config: FitConfig, steps: int = 400) -> trainer.Trainer:
 def test_one_small_batch_is_learned(pairs):
     """The haze of one batch is undone: the loss falls to a fraction."""
     trainer = trainer_of(dataclasses.replace(CONFIG, learning_rate=5e-3))
-    hazy, clean = next(iter(data.training_batches(pairs, manifest.load(pairs), crop=16, batch=2, seed=0, epoch=0)))
-    first = trainer.step(hazy, clean)["loss"]
+    batch = next(iter(data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=0)))
+    first = float(trainer.step(batch)["loss"])
     for _ in range(300):
-        last = trainer.step(hazy, clean)["loss"]
+        last = trainer.step(batch)["loss"]
     assert first > 0.01
-    assert last < 0.1 * first
+    assert float(last) < 0.1 * first
 
 
 def test_step_reports_the_loss_of_the_batch_and_the_share_of_living_k(pairs):
     trainer = trainer_of(CONFIG)
-    hazy, clean = next(iter(data.training_batches(pairs, manifest.load(pairs), crop=16, batch=2, seed=0, epoch=0)))
-    expected = float(losses.l2(clean, trainer.model(hazy)))
-    logs = trainer.step(hazy, clean)
-    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
-    assert logs["k_alive"] == 1.0
+    batch = next(iter(data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=0)))
+    expected = float(tf.reduce_mean(losses.l2(batch["clean"], trainer.model(batch["hazy"]))))
+    logs = trainer.step(batch)
+    assert float(logs["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(logs["k_alive"]) == 1.0
     trainer.model.get_layer("k").bias.assign([-100.0] * 3)
-    assert trainer.step(hazy, clean)["k_alive"] == 0.0
+    assert float(trainer.step(batch)["k_alive"]) == 0.0
 
 
 def test_weight_decay_is_on_kernels_alone():
@@ -206,7 +214,7 @@ def test_weight_decay_is_on_kernels_alone():
 def test_gradients_are_clipped_by_their_common_norm():
     """Adam forgets scale, but not which part of a gradient was cut: all are cut by one factor."""
     trainer = trainer_of(dataclasses.replace(CONFIG, clip_norm=0.1))
-    assert trainer.model.optimizer.global_clipnorm == 0.1
+    assert trainer.optimizer.global_clipnorm == 0.1
 
 
 def test_warmup_rises_from_zero_to_the_highest():
@@ -223,16 +231,43 @@ def test_warmup_rises_from_zero_to_the_highest():
     assert rates[-1] == pytest.approx(CONFIG.learning_rate * CONFIG.final_learning_rate, rel=1e-3)
 
 
-def test_plain_keras_in_five_lines(pairs):
+def test_plain_keras_in_a_few_lines(pairs):
     """Model and pipeline without our loop; each epoch has another order."""
-    known = manifest.load(pairs)
-    batches = data.training_batches(pairs, known, crop=16, batch=2, seed=0, epoch=None)
+
+    def pair(batch):
+        return batch["hazy"], batch["clean"]
+
+    batches = data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=None).map(pair)
     network = model.build_aodnet()
     network.compile(optimizer="adam", loss="mse", metrics=[metrics.PSNR(), metrics.SSIM()])
-    validation = data.validation_batches(pairs, known)
+    validation = data.validation_batches([source(pairs)]).map(pair)
     history = network.fit(batches, validation_data=validation, epochs=2, shuffle=False, verbose=0).history
     assert set(history) == {"loss", "psnr_rgb", "ssim_rgb", "val_loss", "val_psnr_rgb", "val_ssim_rgb"}
     assert all(math.isfinite(value) for values in history.values() for value in values)
+
+
+# --- the data's places ---
+
+
+def run_of(steps: int | None, once: int) -> run.Run:
+    config = dataclasses.replace(CONFIG, steps=steps)
+    return run.Run(FitPaths((Path("d"),)), config, (), None, (0, 1), print, steps or once, once)
+
+
+@pytest.mark.parametrize(
+    ("steps", "epoch", "step", "places"),
+    [
+        (None, 2, 0, [(2, 0, 5)]),
+        (None, 2, 3, [(2, 3, 2)]),
+        (2, 0, 0, [(0, 0, 2)]),
+        (2, 2, 0, [(0, 4, 1), (1, 0, 1)]),
+        (2, 2, 1, [(1, 0, 1)]),
+        (12, 0, 0, [(0, 0, 5), (1, 0, 5), (2, 0, 2)]),
+        (12, 1, 1, [(2, 3, 2), (3, 0, 5), (4, 0, 4)]),
+    ],
+)
+def test_steps_of_an_epoch_take_the_records_in_turn(steps, epoch, step, places):
+    assert list(run_of(steps, 5).passes(epoch, step)) == places
 
 
 # --- resuming ---
@@ -262,7 +297,7 @@ class Stop(keras.callbacks.Callback):
 
 for job in json.loads(sys.argv[1]):
     try:
-        paths = FitPaths(Path(job["data"]), Path(job["out"]), job["resume"])
+        paths = FitPaths((Path(job["data"]),), Path(job["out"]), job["resume"])
         fit(paths, FitConfig(**job["config"]), say=print, extra=(Stop(*job["stop"]),))
     except KeyboardInterrupt:
         print("stopped")
@@ -314,7 +349,7 @@ def test_stopped_runs_had_got_as_far_as_meant(resumed):
 @pytest.mark.parametrize("name", ["inside-epoch", "epoch-end", "before-checkpoint"])
 def test_resumed_run_equals_the_unbroken_one_to_the_bit(resumed, name):
     root = resumed[0]
-    assert (root / name / "history.csv").read_text() == (root / "unbroken" / "history.csv").read_text()
+    assert curves(root / name) == curves(root / "unbroken")
     one, other = (checkpoint.load_newest(root / run / "checkpoints")[0] for run in ("unbroken", name))
     assert (one.epoch, one.step, one.meta) == (other.epoch, other.step, other.meta)
     for a, b in zip(one.arrays, other.arrays, strict=True):
@@ -324,6 +359,12 @@ def test_resumed_run_equals_the_unbroken_one_to_the_bit(resumed, name):
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     grids = [(root / run / "validation" / "epoch-0003.png").read_bytes() for run in ("unbroken", name)]
     assert grids[0] == grids[1]
+
+
+def curves(run: Path) -> list[dict[str, float]]:
+    """history.csv without what is measured of the machine."""
+    timed = ("data_wait", "images_per_s")
+    return [{name: row[name] for name in row if name not in timed} for row in read_history(run / "history.csv")]
 
 
 def test_resuming_says_where(resumed):
@@ -348,18 +389,18 @@ def resumable(finished, tmp_path: Path) -> Path:
 def test_resume_with_another_setting_is_refused_and_names_it(finished, pairs, tmp_path, name, value, was):
     run = resumable(finished, tmp_path)
     with pytest.raises(RefusedError, match=f"has other settings.*received {name}: {was} before, {value} now"):
-        fit.fit(FitPaths(pairs, run, resume=True), dataclasses.replace(CONFIG, **{name: value}))
+        fit.fit(FitPaths((pairs,), run, resume=True), dataclasses.replace(CONFIG, **{name: value}))
 
 
 def test_resume_on_other_data_is_refused(finished, tmp_path):
     other = make_dataset(tmp_path / "other", {"train": 3, "validation": 1}, size=(24, 32))
     with pytest.raises(RefusedError, match=r"has other settings.*dataset: "):
-        fit.fit(FitPaths(other, resumable(finished, tmp_path), resume=True), CONFIG)
+        fit.fit(FitPaths((other,), resumable(finished, tmp_path), resume=True), CONFIG)
 
 
 def test_resume_without_a_run_is_refused(pairs, tmp_path):
     with pytest.raises(RefusedError, match="There is no checkpoint to resume from"):
-        fit.fit(FitPaths(pairs, tmp_path / "none", resume=True), CONFIG)
+        fit.fit(FitPaths((pairs,), tmp_path / "none", resume=True), CONFIG)
     assert not (tmp_path / "none").exists()
 
 
@@ -369,7 +410,7 @@ def test_resume_from_a_checkpoint_of_another_network_is_refused(finished, pairs,
     arrays = [np.zeros((2, 2), np.float32), *saved.arrays[1:]]
     checkpoint.save(run / "checkpoints", dataclasses.replace(saved, step=1, arrays=arrays))
     with pytest.raises(RefusedError, match="The checkpoint does not fit"):
-        fit.fit(FitPaths(pairs, run, resume=True), CONFIG)
+        fit.fit(FitPaths((pairs,), run, resume=True), CONFIG)
 
 
 def test_damaged_newest_checkpoint_falls_back_and_says_so(finished, pairs, tmp_path):
@@ -377,8 +418,8 @@ def test_damaged_newest_checkpoint_falls_back_and_says_so(finished, pairs, tmp_p
     newest = run / "checkpoints" / "epoch-00002-step-0000000.npz"
     newest.write_bytes(b"")
     said: list[str] = []
-    again = fit.fit(FitPaths(pairs, run, resume=True), CONFIG, say=said.append)
-    assert any(f"{newest.name} could not be read" in line for line in said)
+    again = fit.fit(FitPaths((pairs,), run, resume=True), CONFIG, say=said.append)
+    assert any(f"could not be read, so that an older one is used: {newest.name} (" in line for line in said)
     assert "resuming at epoch 2, step 2." in said
     assert again.epochs == 2
     rows = read_history(run / "history.csv")
@@ -401,21 +442,138 @@ def saved_values(run: Path) -> np.ndarray:
     return np.concatenate(found)
 
 
-def test_nan_stops_the_run_and_reaches_no_file(pairs, tmp_path, monkeypatch):
-    count = iter(range(100))
-    step = trainer.Trainer.step
+class Poison:
+    """Puts a number that is not finite into one step, and lets all others be."""
 
-    def poisoned(self, hazy, clean):
-        bad = next(count) == 4
-        return step(self, hazy + (float("nan") if bad else 0.0), clean)
+    def __init__(self, monkeypatch, at: int, *, times: int = 1, key: str = "hazy", value: float = math.nan):
+        step, self.count, self.left = trainer.Trainer.step, 0, times
 
-    monkeypatch.setattr(trainer.Trainer, "step", poisoned)
+        def poisoned(inner, batch):
+            self.count += 1
+            if self.count >= at and self.left:
+                self.left -= 1
+                batch = {**batch, key: batch[key] + value}
+            return step(inner, batch)
+
+        monkeypatch.setattr(trainer.Trainer, "step", poisoned)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_stops_the_run_and_reaches_no_file(pairs, tmp_path, monkeypatch, value):
+    """The message names step and keys; the weights that the epoch before has left stay."""
+    Poison(monkeypatch, 5, value=value)
     with pytest.raises(
-        RefusedError, match=r"A number of the loss is not finite.*at step 1 of epoch 2.*Lower"
+        RefusedError,
+        match=r"A number of the input is not finite.*at step 1 of epoch 2 \(keys (.*)\)\..*Lower.*--on-nan rollback",
     ) as caught:
-        fit.fit(FitPaths(pairs, tmp_path / "run"), CONFIG)
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG)
     assert caught.value.exit_code == 3
+    keys = data.keys_of([source(pairs)], batch=2, seed=0, epoch=1, step=1)
+    assert len(keys) == 2
+    assert f"(keys {', '.join(keys)})" in str(caught.value)
     assert (tmp_path / "run" / "last.weights.h5").exists()
+    assert np.isfinite(saved_values(tmp_path / "run")).all()
+
+
+def test_weights_are_as_if_the_bad_step_had_not_been(pairs):
+    """Also the optimizer: counts, moments and the learning rate's place."""
+    batches = list(data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=0))
+    states = []
+    for bad in ([], [1]):
+        trainer = trainer_of(dataclasses.replace(CONFIG, ema=0.5))
+        trainer.step(batches[0])
+        for _ in bad:
+            trainer.step({**batches[1], "hazy": batches[1]["hazy"] / 0.0})
+        trainer.step(batches[2])
+        states.append([variable.numpy() for variable in trainer.variables()])
+    look = trainer.look()
+    assert (look.steps, look.bad, look.fault, look.examples) == (3, 1, "input", 4)
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradients", "weights"])
+def test_fault_is_named_by_what_came_first(pairs, what):
+    """A square overflows in the loss; a gradient by a huge feature; or only the norm of huge gradients."""
+    batch = dict(next(iter(data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=0))))
+    trainer = trainer_of(CONFIG)
+    if what == "loss":
+        batch["clean"] = batch["clean"] + 1e25
+    else:
+        trainer.model.get_layer("conv4").bias.assign([3e38] * 3)
+        trainer.model.get_layer("k").kernel.assign(np.zeros((3, 3, 12, 3)))
+        batch["clean"] = batch["clean"] + (10.0 if what == "gradients" else 0.0)
+    before = trainer.model.get_weights()
+    trainer.step(batch)
+    look = trainer.look()
+    assert (look.bad, look.fault) == (0, what)
+    assert all(np.array_equal(x, y) for x, y in zip(before, trainer.model.get_weights(), strict=True))
+    assert trainer.is_finite()
+
+
+def test_overflow_of_float16_lowers_the_scale_and_is_no_fault(pairs):
+    batch = next(iter(data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=0)))
+    trainer = trainer_of(dataclasses.replace(CONFIG, precision="mixed_float16"))
+    trainer.scale.assign([2.0**40, 5.0])
+    before = trainer.model.get_weights()
+    trainer.step(batch)
+    assert trainer.look().bad == -1
+    assert trainer.scale.numpy().tolist() == [2.0**39, 0.0]
+    assert all(np.array_equal(x, y) for x, y in zip(before, trainer.model.get_weights(), strict=True))
+    trainer.scale.assign([2.0**10, 1999.0])
+    trainer.step(batch)
+    assert trainer.scale.numpy().tolist() == [2.0**11, 0.0]
+    assert not np.array_equal(before[-1], trainer.model.get_weights()[-1])
+    layers = {name: trainer.model.get_layer(name).compute_dtype for name in ("conv1", "conv4", "k", "clean")}
+    assert layers == {"conv1": "float16", "conv4": "float16", "k": "float32", "clean": "float32"}
+    assert {str(variable.dtype) for variable in trainer.model.variables} == {"float32"}
+    assert trainer.model(batch["hazy"]).dtype == tf.float32
+    assert {layer.compute_dtype for layer in trainer.result.layers} == {"float32"}
+
+
+def test_average_is_what_is_validated_and_written(pairs):
+    trainer = trainer_of(dataclasses.replace(CONFIG, ema=0.75))
+    batches = list(data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=0))
+    expected = None
+    for batch in batches:
+        trainer.step(batch)
+        now = trainer.model.get_weights()
+        expected = now if expected is None else [0.75 * a + 0.25 * b for a, b in zip(expected, now, strict=True)]
+    trainer.settle()
+    for one, other in zip(trainer.result.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-7)
+    assert all(np.array_equal(a, b) for a, b in zip(trainer.model.get_weights(), now, strict=True))
+
+
+def test_rollback_leaves_the_batch_out_and_goes_on(pairs, tmp_path, monkeypatch):
+    """What comes out is what a run without that batch comes to; a resumed run leaves it out too."""
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
+    said: list[str] = []
+    config = dataclasses.replace(CONFIG, on_nan="rollback")
+    Poison(monkeypatch, 5)
+    done = fit.fit(FitPaths((pairs,), tmp_path / "run"), config, say=said.append)
+    assert done.skipped == ((1, 1),)
+    (line,) = (line for line in said if "Going back" in line)
+    assert "was not finite at step 1 of epoch 2 (keys " in line
+    assert "Going back to epoch 2, step 0, and on without that batch (1 of at most 3 times)" in line
+    saved, _ = checkpoint.load_newest(tmp_path / "run" / "checkpoints")
+    assert saved.meta["skipped"] == [[1, 1]]
+    trainer = trainer_of(config, 6)
+    for epoch in range(2):
+        batches = data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=epoch)
+        for step, batch in enumerate(batches):
+            if (epoch, step) != (1, 1):
+                trainer.step(batch)
+        weights.flush_small(trainer.model)
+    for one, other in zip(trainer.model.get_weights(), saved.arrays, strict=False):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_rollback_is_done_three_times_at_most(pairs, tmp_path, monkeypatch):
+    Poison(monkeypatch, 2, times=99)
+    config = dataclasses.replace(CONFIG, on_nan="rollback", epochs=3, checkpoint_steps=1)
+    with pytest.raises(RefusedError, match=r"input is not finite.*3 batches were left out already"):
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), config)
     assert np.isfinite(saved_values(tmp_path / "run")).all()
 
 
@@ -424,7 +582,7 @@ def test_weights_that_are_no_numbers_reach_no_file(pairs, tmp_path, checkpoint_s
     """A finite loss, and an update that is not: also where a checkpoint or the epoch's end comes next."""
     config = dataclasses.replace(CONFIG, learning_rate=1e38, batch=6, checkpoint_steps=checkpoint_steps)
     with pytest.raises(HazegenError) as caught:
-        fit.fit(FitPaths(pairs, tmp_path / "run"), config)
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), config)
     assert caught.value.exit_code in (2, 3)
     for path in (tmp_path / "run").rglob("*.weights.h5"):
         assert np.isfinite(np.concatenate([w.ravel() for w in weights.load(path).get_weights()])).all()
@@ -434,41 +592,43 @@ def test_weights_that_are_no_numbers_reach_no_file(pairs, tmp_path, checkpoint_s
 def test_dead_k_stops_the_run(pairs, tmp_path, monkeypatch):
     build = model.build_aodnet
 
-    def dead(seed: int = 0):
-        network = build(seed)
+    def dead(seed: int = 0, filters: int = 3):
+        network = build(seed, filters)
         network.get_layer("k").bias.assign([-100.0] * 3)
         return network
 
     monkeypatch.setattr(trainer.model, "build_aodnet", dead)
     monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
-    with pytest.raises(RefusedError, match=r"K has died.*for 20 steps"):
-        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, epochs=30, batch=1, checkpoint_steps=99))
+    with pytest.raises(RefusedError, match=r"K has died.*for \d\d steps"):
+        fit.fit(
+            FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, epochs=30, batch=1, checkpoint_steps=99)
+        )
 
 
 def test_empty_validation_split_is_refused_before_anything_is_written(tmp_path):
     folder = make_dataset(tmp_path / "d", {"train": 2}, size=(24, 32), variants=1)
     with pytest.raises(RefusedError, match="Split 'validation' of the dataset is empty"):
-        fit.fit(FitPaths(folder, tmp_path / "run"), CONFIG)
+        fit.fit(FitPaths((folder,), tmp_path / "run"), CONFIG)
     assert not (tmp_path / "run").exists()
 
 
 def test_empty_training_split_is_refused(tmp_path):
     folder = make_dataset(tmp_path / "d", {"validation": 2}, size=(24, 32), variants=1)
     with pytest.raises(RefusedError, match="Split 'train' of the dataset is empty"):
-        fit.fit(FitPaths(folder, tmp_path / "run"), CONFIG)
+        fit.fit(FitPaths((folder,), tmp_path / "run"), CONFIG)
 
 
 @pytest.mark.parametrize("name", ["crop", "validation_crop"])
 def test_crop_larger_than_the_images_is_refused_before_anything_is_written(pairs, tmp_path, name):
     """Else the corrected command would find a run folder that is not empty."""
     with pytest.raises(UsageError, match=r"Expected 1 to 24 pixels.*received 25"):
-        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, **{name: 25}))
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, **{name: 25}))
     assert not (tmp_path / "run").exists()
 
 
 def test_unknown_loss_is_refused_before_anything_is_written(pairs, tmp_path):
     with pytest.raises(UsageError, match="The loss cannot be read"):
-        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, loss="l7"))
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, loss="l7"))
     assert not (tmp_path / "run").exists()
 
 
@@ -476,12 +636,12 @@ def test_unknown_loss_is_refused_before_anything_is_written(pairs, tmp_path):
 def test_crop_too_small_for_ssim_is_refused(pairs, tmp_path, changes):
     """SSIM needs windows of 11 pixels, in the loss and in validation."""
     with pytest.raises(HazegenError, match="11"):
-        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, **changes))
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, **changes))
 
 
 def test_no_dataset_is_refused(tmp_path):
     with pytest.raises(RefusedError, match="is no finished dataset"):
-        fit.fit(FitPaths(tmp_path, tmp_path / "run"), CONFIG)
+        fit.fit(FitPaths((tmp_path,), tmp_path / "run"), CONFIG)
 
 
 def test_cut_shard_is_refused_before_anything_is_written(pairs, tmp_path):
@@ -489,7 +649,7 @@ def test_cut_shard_is_refused_before_anything_is_written(pairs, tmp_path):
     shard = copy / manifest.load(copy).shards_of("train")[0].name
     shard.write_bytes(shard.read_bytes()[:-7])
     with pytest.raises(VerifyError, match=f"Shard '{shard.name}'"):
-        fit.fit(FitPaths(copy, tmp_path / "run"), CONFIG)
+        fit.fit(FitPaths((copy,), tmp_path / "run"), CONFIG)
     assert not (tmp_path / "run").exists()
 
 
@@ -500,7 +660,7 @@ def test_flipped_bit_ends_the_run_and_names_shard_and_record(pairs, tmp_path):
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is damaged at record \d.*hazegen repair"):
-        fit.fit(FitPaths(copy, tmp_path / "run"), CONFIG)
+        fit.fit(FitPaths((copy,), tmp_path / "run"), CONFIG)
 
 
 def test_flipped_bit_in_a_validation_shard_is_named_too(pairs, tmp_path):
@@ -510,7 +670,7 @@ def test_flipped_bit_in_a_validation_shard_is_named_too(pairs, tmp_path):
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is damaged at record \d"):
-        fit.fit(FitPaths(copy, tmp_path / "run"), CONFIG)
+        fit.fit(FitPaths((copy,), tmp_path / "run"), CONFIG)
 
 
 def test_early_stopping_stops(pairs, tmp_path):
@@ -520,12 +680,12 @@ def test_early_stopping_stops(pairs, tmp_path):
         def on_train_batch_end(self, batch, logs=None):
             self.model.stop_training = batch == 1
 
-    fitted = fit.fit(FitPaths(pairs, tmp_path / "run"), CONFIG, extra=(Enough(),))
+    fitted = fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG, extra=(Enough(),))
     assert fitted.epochs == 1
 
 
 def test_tensorboard_logs_are_written(pairs, tmp_path):
-    fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, epochs=1))
+    fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, epochs=1))
     assert {path.parent.name for path in (tmp_path / "run" / "tensorboard").rglob("events.out.*")} == {
         "train",
         "validation",
@@ -538,8 +698,8 @@ def test_run_that_is_killed_in_its_first_steps_can_be_resumed(pairs, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit.fit(FitPaths(pairs, tmp_path / "run"), CONFIG, extra=(Kill(),))
-    assert fit.fit(FitPaths(pairs, tmp_path / "run", resume=True), CONFIG).epochs == CONFIG.epochs
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG, extra=(Kill(),))
+    assert fit.fit(FitPaths((pairs,), tmp_path / "run", resume=True), CONFIG).epochs == CONFIG.epochs
 
 
 @pytest.mark.parametrize("changes", [{"seed": -1}, {"seed": 2**32}, {"shuffle_mb": math.inf}], ids=str)
@@ -550,5 +710,6 @@ def test_settings_that_the_libraries_would_choke_on_are_refused(changes):
 
 def test_weight_decay_of_0_is_allowed(pairs, tmp_path):
     assert (
-        fit.fit(FitPaths(pairs, tmp_path / "run"), dataclasses.replace(CONFIG, epochs=1, weight_decay=0.0)).epochs == 1
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, epochs=1, weight_decay=0.0)).epochs
+        == 1
     )

@@ -168,3 +168,40 @@ def test_damaged_exif_data_is_upright():
     file = io.BytesIO()
     Image.new("RGB", (4, 4)).save(file, "webp", exif=b"Exif\0\0no TIFF header")
     assert images.orientation(file.getvalue()) == 1
+
+
+# --- the pictures of a dataset ---
+
+STORED = np.random.default_rng(5).integers(0, 256, (6, 9, 3), np.uint8)
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+@pytest.mark.parametrize("codec", ["jpeg", "png", "raw"])
+def test_stored_picture_comes_back(codec, bgr):
+    given = np.ascontiguousarray(STORED[..., ::-1]) if bgr else STORED
+    data = images.encode_stored(given, codec, 95, bgr=bgr)
+    back = images.decode_stored(data, codec, 6, 9, "clean")
+    assert (back.shape, back.dtype) == (STORED.shape, np.uint8)
+    if codec == "jpeg":
+        assert np.abs(back.astype(int) - STORED).mean() < 8.0
+    else:
+        np.testing.assert_array_equal(back, STORED)
+    assert len(data) == STORED.size or codec != "raw"
+
+
+@pytest.mark.parametrize(
+    ("codec", "data", "size", "message"),
+    [
+        ("raw", b"x" * 161, (6, 9), "hazy expected 6 x 9 x 3 bytes of the codec raw, received 161"),
+        ("raw", b"x" * 162, (9, 7), "hazy expected 9 x 7 x 3 bytes of the codec raw, received 162"),
+        ("raw", b"x" * 162, (-6, -9), "hazy expected -6 x -9 x 3 bytes"),
+        ("raw", b"", (0, 9), "hazy expected 0 x 9 x 3 bytes"),
+        ("png", images.encode(STORED, ".jpg"), (6, 9), "hazy is not png as the manifest says"),
+        ("jpeg", images.encode(STORED, ".png"), (6, 9), "hazy is not jpeg as the manifest says"),
+        ("png", images.encode(STORED, ".png"), (9, 6), r"hazy expected size \(9, 6\), received \(6, 9\)"),
+        ("png", images.encode(STORED, ".png")[:-30], (6, 9), "'hazy' cannot be decoded"),
+    ],
+)
+def test_stored_picture_that_is_not_what_its_record_says_is_refused(codec, data, size, message):
+    with pytest.raises(RefusedError, match=message):
+        images.decode_stored(data, codec, *size, "hazy")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aodnet import model
+from hazegen.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +114,43 @@ def test_names_do_not_count_the_networks_of_a_process():
 def test_no_two_layers_start_alike():
     kernels = [layer.get_weights()[0].ravel() for layer in model.convolutions(model.build_aodnet(0))]
     assert not any(np.array_equal(a[:9], b[:9]) for a, b in itertools.pairwise(kernels))
+
+
+# --- wider ones ---
+
+
+@pytest.mark.parametrize(("filters", "parameters"), [(1, 275), (3, 1761), (8, 10971), (16, 42035), (32, 164451)])
+def test_filters_decide_the_parameters(filters, parameters):
+    network = model.build_aodnet(filters=filters)
+    assert network.count_params() == parameters
+    assert [layer.filters for layer in model.convolutions(network)] == [filters] * 4 + [3]
+
+
+def test_default_is_three_filters_to_the_bit():
+    default, three = model.build_aodnet(7).get_weights(), model.build_aodnet(7, filters=3).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(default, three, strict=True))
+    # of the network before it could be wider
+    assert default[0].ravel()[0] == np.float32(-0.48433217)
+
+
+@pytest.mark.parametrize("filters", [8, 16, 32])
+def test_wider_network_starts_as_the_identity(filters):
+    hazy = np.random.default_rng(filters).uniform(size=(1, 32, 33, 3)).astype(np.float32)
+    clean, k = (values.numpy() for values in model.with_k(model.build_aodnet(2, filters))(hazy))
+    assert clean.shape == hazy.shape
+    assert np.abs(k - 1.0).max() < 0.5
+    assert np.abs(clean - hazy).mean() < 0.06
+
+
+def test_wider_network_agrees_with_slow_loop():
+    network = randomised(model.build_aodnet(filters=8), 3)
+    hazy = np.random.default_rng(4).uniform(size=(9, 8, 3)).astype(np.float32)
+    expected = slow_aodnet(hazy.astype(np.float64), published_layers(network))
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(restore(network, hazy), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("filters", [0, -1, 257])
+def test_filters_out_of_range(filters):
+    with pytest.raises(UsageError, match=rf"filters is out of range. Expected 1 to 256, received {filters}\."):
+        model.build_aodnet(filters=filters)

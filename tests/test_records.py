@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hazegen import images, records
@@ -24,8 +24,16 @@ def values_of(feature):
 
 
 REQUIRED = {name: values_of(feature) for name, feature in records.FEATURES.items() if not feature.optional}
-OPTIONAL = {name: values_of(feature) for name, feature in records.FEATURES.items() if feature.optional}
-PAIRS = st.fixed_dictionaries(REQUIRED, optional=OPTIONAL)
+
+
+def values_for(kind):
+    table = records.TABLES[kind]
+    required = {name: values_of(feature) for name, feature in table.items() if not feature.optional}
+    optional = {name: values_of(feature) for name, feature in table.items() if feature.optional}
+    return st.fixed_dictionaries(required, optional=optional)
+
+
+PAIRS, SCENES = values_for("pairs"), values_for("scenes")
 
 PAIR = {
     "key": "büro/1#0003",
@@ -43,11 +51,12 @@ PAIR = {
 }
 
 
-def example_of(values) -> tf.train.Example:
+def example_of(values, kind="pairs") -> tf.train.Example:
     """The same record, built by TensorFlow."""
     example = tf.train.Example()
     for name, value in values.items():
-        feature, items = records.FEATURES[name], [value] if records.FEATURES[name].size == 1 else value
+        feature = records.TABLES[kind][name]
+        items = [value] if feature.size == 1 else value
         target = example.features.feature[name]
         if feature.kind == "float":
             target.float_list.value.extend(items)
@@ -71,6 +80,27 @@ def test_bytes_are_those_of_tensorflows_deterministic_writer(values):
 @given(PAIRS)
 def test_records_of_tensorflow_are_read(values):
     assert records.decode(example_of(values).SerializeToString()) == values
+
+
+@given(SCENES)
+@settings(max_examples=20)
+def test_scenes_are_what_tensorflow_writes_and_reads(values):
+    """But for the order of 'distance' and 'distance_unit_m', which means nothing: TensorFlow has another."""
+    record, example = records.encode(values, "scenes"), example_of(values, "scenes")
+    assert tf.train.Example.FromString(record) == example
+    assert records.decode(record, "scenes") == records.decode(example.SerializeToString(), "scenes") == values
+
+
+def test_tensorflow_reads_distances_as_numpy_does():
+    units = np.array([[1, 256, 65534], [65535, 32768, 2]], "<u2")
+    np.testing.assert_array_equal(tf.io.decode_raw(units.tobytes(), tf.uint16).numpy(), units.ravel())
+
+
+def test_record_of_the_other_kind_is_refused():
+    with pytest.raises(TypeError, match=r"Expected the features \['along_ray', .*received"):
+        records.encode(PAIR, "scenes")
+    with pytest.raises(ValueError, match=r"Expected the features \['along_ray', .*received"):
+        records.decode(records.encode(PAIR), "scenes")
 
 
 @given(PAIRS)

@@ -1,14 +1,12 @@
-"""The run folder, the watch over K, and the pictures they leave."""
+"""The run folder and the pictures in it."""
 
 import cv2
 import numpy as np
-import pytest
 import tensorflow as tf
 from aodnet_fixtures import randomised
 
 from aodnet import model, run_folder, weights
 from hazegen import images
-from hazegen.errors import RefusedError
 
 
 def logs(psnr: float, loss: float = 0.1) -> run_folder.Logs:
@@ -102,19 +100,10 @@ def test_curves_of_one_epoch_and_of_many(tmp_path):
         assert (pixels[..., :3] != 255).any(axis=2).mean() > 0.01
 
 
-# --- the watch over K ---
-
-
-def test_watchdog_fires_after_patience_steps_on_end():
-    dog = run_folder.KWatchdog(patience=3)
-    for step in range(2):
-        dog.on_train_batch_end(step, {"k_alive": 0.0, "loss": 1.0})
-    with pytest.raises(RefusedError, match=r"K has died.*0 at every pixel for 3 steps.*Lower learning_rate"):
-        dog.on_train_batch_end(2, {"k_alive": 0.0, "loss": 1.0})
-
-
-def test_watchdog_counts_anew_when_k_lives():
-    dog = run_folder.KWatchdog(patience=3)
-    for step, alive in enumerate((0.0, 0.0, 1e-6, 0.0, 0.0, 0.5, 0.0, 0.0)):
-        dog.on_train_batch_end(step, {"k_alive": alive, "loss": 1.0})
-    assert dog.dead == 2
+def test_folder_that_goes_back_forgets_later_rows_and_their_best(tmp_path):
+    callback = folder_of(tmp_path)
+    for epoch, psnr in enumerate((10.0, 19.0, 14.0)):
+        callback.on_epoch_end(epoch, logs(psnr))
+    callback.rewind(1)
+    assert [row["epoch"] for row in callback.rows] == [0]
+    assert callback.best == 10.0

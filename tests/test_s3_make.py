@@ -19,7 +19,7 @@ pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'hazegen[
 from s3_fixtures import BUSY, CUT, INTERNAL, LOST, REFUSED, SLOW, Bucket, after, every, moto_server, never, on_disk
 
 import hazegen.cli
-from hazegen import engine, manifest, pool, preview, publish, records, store_path, stores
+from hazegen import engine, info, manifest, pool, preview, publish, records, store_path, stores
 from hazegen.errors import RefusedError, StoreError
 from hazegen.make import make
 from hazegen.make_options import MakeOptions
@@ -115,6 +115,15 @@ def test_inputs_or_output_alone_may_lie_in_a_store(bucket, photos, local, tmp_pa
     make(options(photos.images, photos.depth, bucket.place("pairs")), RECIPE)
     make(options(bucket.place("images"), bucket.place("depth"), tmp_path / "pairs"), RECIPE)
     assert bucket.content("pairs") == on_disk(tmp_path / "pairs") == local
+
+
+def test_scenes_of_a_store_are_those_of_the_disk(bucket, photos, tmp_path):
+    told = {"kind": "scenes", "variants": None}
+    make(options(photos.images, photos.depth, tmp_path / "scenes", **told), RECIPE)
+    make(there(bucket, **told), RECIPE)
+    assert bucket.content("pairs") == on_disk(tmp_path / "scenes")
+    assert verify(bucket.place("pairs"), 1).problems() == []
+    assert info.look(bucket.place("pairs")).read[0] == SCENES
 
 
 def test_faults_of_the_store_change_no_byte(bucket, local):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from depth_fixtures import npy, pfm
+from depth_fixtures import npy, pfm, write
 from PIL import Image
 
 from hazegen import geometry, images
@@ -257,6 +257,56 @@ def test_failure_of_this_machine_rejects_no_scene(scene, monkeypatch, number, su
     with pytest.raises(StoreError, match=f"Scene 'scene' cannot be read: .*{os.strerror(number)}.* goes on") as caught:
         scene(camera=CAMERA)
     assert caught.value.exit_code == 4
+
+
+# How HDF5 and OpenEXR tell the system's errors: in words alone.
+HDF5_READ = (
+    "Can't synchronously read data (file read failed: time = Sun, filename = 'depth.h5', file descriptor = 5, "
+    "errno = {}, error message = '{}', buf = 0x0, total read size = 512)"
+)
+
+
+def broken_reader(suffix, error):
+    """What a library's reader is replaced by: it fails as that of a disk that is broken."""
+
+    def fail(*_args, **_options):
+        raise error
+
+    return {
+        ".h5": ("h5py.File", fail),
+        ".exr": ("OpenEXR.File", fail),
+        ".npz": ("zipfile.ZipFile.open", fail),
+    }[suffix]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "error"),
+    [
+        (".h5", OSError(errno.EIO, os.strerror(errno.EIO))),
+        (".h5", OSError(HDF5_READ.format(errno.EIO, os.strerror(errno.EIO)))),
+        (".h5", OSError(HDF5_READ.format(errno.ESTALE, os.strerror(errno.ESTALE)))),
+        (".exr", RuntimeError(f'Cannot read image file "depth.exr". {os.strerror(errno.EIO)}.')),
+        (".exr", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        (".npz", OSError(errno.EIO, os.strerror(errno.EIO))),
+        (".npz", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+    ],
+)
+def test_disk_that_fails_below_a_library_rejects_no_scene(tmp_path, monkeypatch, suffix, error):
+    write(tmp_path / f"depth{suffix}", DEPTH)
+    (tmp_path / "image.png").write_bytes(images.encode(CLEAN, ".png"))
+    ref = SceneRef("scene", "image.png", f"depth{suffix}")
+    reading = Reading(tmp_path, tmp_path, depth_format={"unit": 1.0})
+    assert load(ref, reading, PLANE).largest_m == pytest.approx(float(DEPTH.max()))
+    with monkeypatch.context() as patch:
+        patch.setattr(*broken_reader(suffix, error))
+        with pytest.raises(StoreError, match=r"Scene 'scene' cannot be read: .* goes on") as caught:
+            load(ref, reading, PLANE)
+    assert caught.value.exit_code == 4
+    # What a library says of a damaged file rejects its scene, as before.
+    with monkeypatch.context() as patch:
+        patch.setattr(*broken_reader(suffix, OSError("truncated file: eof = 96, stored_eof = 2048")))
+        with pytest.raises(SceneRejected, match="cannot be read"):
+            load(ref, reading, PLANE)
 
 
 @pytest.mark.parametrize(

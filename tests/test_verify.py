@@ -46,7 +46,9 @@ def test_sound_dataset_gives_no_false_alarm(dataset, workers):
 
 
 @pytest.mark.parametrize(
-    "options", [{"codec": "png", "maps": True}, {"variants": 1, "shard_mb": 64.0}, {"splits": "test=1"}]
+    "options",
+    [{"codec": "png", "maps": True}, {"codec": "raw", "maps": True}, {"variants": 1, "shard_mb": 64.0}]
+    + [{"splits": "test=1"}],
 )
 def test_other_sound_datasets_give_no_false_alarm(photos, make_options, load_recipe, tmp_path, options):
     make(make_options(photos, tmp_path / "out", limit=4, **options), load_recipe("aod-released"))
@@ -166,7 +168,7 @@ def reseal(folder, name):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda old: records.encode(old | {"hazy": b"no picture"}), "record 0: 'hazy' is not a picture"),
+        (lambda old: records.encode(old | {"hazy": b"no picture"}), "record 0: hazy is not jpeg as the manifest says"),
         (lambda old: records.encode(old | {"clean": old["clean"][:-300]}), "record 0: 'clean' cannot be decoded"),
         (lambda old: records.encode(old | {"height": 63}), "record 0: clean expected size (63, 96), received (64, 96)"),
         (

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hazegen import engine
+from hazegen import engine, manifest
 from hazegen.audit import checks as audit_checks
 from hazegen.audit import pair as audit_pair
 from hazegen.audit.pair import Seen
@@ -120,6 +120,8 @@ def audit(options: AuditOptions) -> Report:
         RefusedError: The names give no pair.
     """
     began = time.monotonic()
+    for folder in (options.hazy, options.clean):
+        _check_pictures(folder)
     engine.check_workers(options.workers if options.workers is not None else 1)
     reading = options.reading()
     if options.depth is not None:
@@ -151,6 +153,18 @@ def _spread(pairs: list[PairRef], limit: int | None) -> list[PairRef]:
     if limit is None or limit >= len(pairs):
         return pairs
     return [pairs[len(pairs) * number // limit] for number in range(limit)]
+
+
+def _check_pictures(folder: Path) -> None:
+    """Raises RefusedError where a folder is a dataset, whose pictures lie in shards."""
+    if not (folder / manifest.MANIFEST).is_file():
+        return
+    known = manifest.load(folder)
+    first = "make pairs of the same photos with hazegen make --kind pairs, " if known.kind == "scenes" else ""
+    raise RefusedError(
+        f"'{folder}' is a dataset of {known.kind}. Expected folders of hazy and clean pictures, received shards. "
+        f"To look at it, {first}write its pictures with hazegen export --format folder-its, and audit these."
+    )
 
 
 def _with_partners(seen: list[Seen], paths: list[Path], names: list[str]) -> list[PairAudit]:

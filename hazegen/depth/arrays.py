@@ -1,8 +1,10 @@
 """Arrays of NumPy's files: sizes from the headers, nothing unpickled."""
 
+import errno
 import io
 import lzma
 import math
+import os
 import tokenize
 import zipfile
 import zlib
@@ -19,6 +21,23 @@ Numbers = NDArray[Any]  # integers, floats or truth values
 Shapes = dict[str, tuple[int, ...]]
 _DAMAGED_STREAM = (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 DAMAGED = (ValueError, OSError, NotImplementedError, tokenize.TokenError, *_DAMAGED_STREAM)
+# Errors of the disk, or of the machine, whatever is in the file.
+OF_THE_MACHINE = frozenset(
+    (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)
+    + (errno.ENODEV, errno.ENXIO)
+)
+
+
+def check_machine(error: BaseException) -> None:
+    """Raises OSError where a reader failed because the disk did: that says nothing about the file.
+
+    Libraries that are not Python's give the system's error in words alone, as 'errno = 5, Input/output error'.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and isinstance(error, OSError | RuntimeError):
+        number = next((known for known in OF_THE_MACHINE if os.strerror(known) in str(error)), None)
+    if number in OF_THE_MACHINE:
+        raise OSError(number, str(error)) from error
 
 
 def check_size(shape: tuple[int, ...], name: str) -> None:
@@ -72,6 +91,7 @@ def list_npz(path: Path) -> Shapes:
                 if member.endswith(".npy") and (shape := _shape_of(archive, member)) is not None
             }
     except (*DAMAGED, RuntimeError) as error:  # RuntimeError: the archive is encrypted
+        check_machine(error)
         raise _refused(path.name, ".npz file", error) from None
 
 
@@ -81,6 +101,7 @@ def read_npz(path: Path, dataset: str) -> Numbers:
         with zipfile.ZipFile(path) as archive, archive.open(f"{dataset}.npy") as member:
             return _read(member)
     except (*DAMAGED, RuntimeError, KeyError, MemoryError) as error:
+        check_machine(error)
         raise _refused(path.name, ".npz file", error) from None
 
 

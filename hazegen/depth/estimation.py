@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import images, stores
-from hazegen.depth import network, onnx_file
+from hazegen.depth import arrays, network, onnx_file
 from hazegen.depth.network import ModelOptions, Network
 from hazegen.errors import RefusedError, UsageError
 
@@ -178,6 +178,7 @@ def _prepare_all(
         try:
             yield _read(loaded, photos / name, name, target)
         except (RefusedError, OSError) as error:
+            arrays.check_machine(error)
             failed.append((name, str(error)))
             progress(1)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import images
-from hazegen.depth.arrays import Shapes, check_index, check_size
+from hazegen.depth.arrays import Shapes, check_index, check_machine, check_size
 from hazegen.errors import RefusedError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -82,6 +82,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except RefusedError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, zlib.error) as error:
+        check_machine(error)
         raise _refused(path.name, str(error)) from None
 
 

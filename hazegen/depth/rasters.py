@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazegen import images
-from hazegen.depth.arrays import check_size
+from hazegen.depth.arrays import check_machine, check_size
 from hazegen.errors import RefusedError
 
 Raster = NDArray[Any]
@@ -112,6 +112,7 @@ def read_exr(path: Path, channel: str | None) -> Raster:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             found = _channels(file)
     except (RuntimeError, ValueError, TypeError, OSError, MemoryError) as error:
+        check_machine(error)
         raise _no_exr(path.name, str(error)) from None
     if not found:  # the library warns about pixels that it cannot decode, and raises nothing
         raise _no_exr(path.name, "pixels that are cut off or damaged")

@@ -1,0 +1,236 @@
+"""aodnet overfit: trains on one batch for ever, to see whether the network learns at all.
+
+A network that cannot learn eight pictures by heart will not learn eight thousand. Data, range, colours, loss and
+learning rate can be looked at here in half a minute.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aodnet.config import FitConfig, FitPaths
+from aodnet.quiet import load_tensorflow
+from aodnet.streaming import CacheOptions
+from hazegen import config as configs
+from hazegen import stores
+from hazegen.errors import RefusedError, UsageError
+from hazegen.verbs import new_parser
+
+STEPS = 300
+_TOLD = 10  # times that the loss is told
+_SHOWN = 8  # rows of the picture
+_SAME = 1.5 / 255.0  # mean difference of pictures that are all but equal
+_DARK = 0.05
+
+
+@dataclass(frozen=True)
+class OverfitOptions(CacheOptions):
+    """What one batch is taken from, and where the picture goes.
+
+    Attributes:
+        data: Folders of datasets that hazegen make has finished, as for aodnet fit.
+        out: Picture to write, a .png: hazy, restored and clean from left to right, a row for each example.
+        share: The network learns where its loss falls below this share of the first, in (0, 1).
+    """
+
+    data: tuple[Path, ...]
+    out: Path = Path("overfit.png")
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        stores.on_disk(self.out, "--out")
+        if self.out.suffix.lower() != ".png":
+            raise UsageError(f"--out has another suffix. Expected a .png file, received '{self.out}'. Correct --out.")
+        if not 0.0 < self.share < 1.0:
+            raise UsageError(
+                f"--share is out of range. Expected above 0 and below 1, received {self.share}. Correct it."
+            )
+
+
+@dataclass(frozen=True)
+class Overfitted:
+    """What came of it.
+
+    Attributes:
+        examples, steps: Pictures in the batch, and updates.
+        first, last: Loss before the first update and before the last.
+        left: The last as a share of the first; 1 where there was none to begin with.
+        learned: Whether that is below the wanted share.
+        hints: What looks wrong in the data, and what to change where the network does not learn.
+        picture: The file with hazy, restored and clean.
+    """
+
+    examples: int
+    steps: int
+    first: float
+    last: float
+    left: float
+    learned: bool
+    hints: tuple[str, ...]
+    picture: Path
+
+
+def run_overfit(argv: list[str]) -> int:
+    """aodnet overfit."""
+    parser = new_parser(
+        "aodnet overfit",
+        "Trains on one batch again and again, to see whether the network learns at all. Exits with 3 where not.",
+        "  aodnet overfit --data dataset\n"
+        "  aodnet overfit --data dataset --config runs/first/config.yaml --batch 1 --steps 1000 --out one.png",
+    )
+    options, settings = read_options(parser, argv, OverfitOptions, "one batch")
+    load_tensorflow()
+    done = overfit(options, settings, say=print)
+    print(f"loss of {done.examples} pictures: {done.first:.5g} before, {done.last:.5g} after {done.steps} steps "
+          f"({done.left:.0%}); '{done.picture}' shows them.")  # fmt: skip
+    if not done.learned:
+        raise RefusedError(
+            f"The network does not learn one batch. Expected a loss below {options.share:.0%} of the first after "
+            f"{done.steps} steps, received {done.left:.0%}. {' '.join(done.hints)}"
+        )
+    print(" ".join(["the network learns.", *done.hints]))
+    return 0
+
+
+def read_options(
+    parser: argparse.ArgumentParser, argv: list[str], cls: Any, title: str, skip: tuple[str, ...] = ()
+) -> tuple[Any, FitConfig]:
+    """The options of a trial (a dataclass of CacheOptions with `data`) and the settings, as `aodnet fit` reads them.
+
+    Args:
+        skip: Settings that have no meaning in the trial, beside those that have none in any.
+    """
+    from aodnet import tracking
+
+    texts = configs.attribute_texts(cls)
+    parser.add_argument("--data", metavar="PATH", nargs="+", action="extend", required=True, help=texts["data"])
+    configs.add_options(parser, cls, title, skip=("data",))
+    configs.add_options(parser, CacheOptions, "datasets in a store")
+    parser.add_argument("--config", default="default", help="config file or name [default: default]")
+    skip = (*skip, "epochs", "ema", "validation_crop", "checkpoint_steps", "on_nan")
+    configs.add_options(parser, FitConfig, "settings (each stands above the config file)", from_file=True, skip=skip)
+    given = parser.parse_args(argv)
+    path = configs.find_config(given.config, "training")
+    settings = configs.build(FitConfig, configs.read_config(path, FitConfig) | configs.given(given, FitConfig))
+    options = configs.build(cls, {**configs.given(given, cls), "data": ()})
+    folders = tuple(tracking.fetch(stores.place(folder)) for folder in given.data)
+    return dataclasses.replace(options, data=folders), settings
+
+
+def begin(options: Any, config: FitConfig, steps: int) -> tuple[Any, Any]:
+    """The run and the trainer of a trial of so many steps, on one device, without an average of the weights.
+
+    Raises:
+        UsageError, RefusedError, VerifyError, StoreError: As `aodnet fit` does.
+    """
+    import keras
+    import tensorflow as tf
+
+    from aodnet import run as runs
+    from aodnet.trainer import Trainer
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    config = dataclasses.replace(config, epochs=1, steps=steps, ema=0.0, validation_crop=None)
+    store = {field.name: getattr(options, field.name) for field in dataclasses.fields(CacheOptions)}
+    run = runs.prepare(FitPaths(data=options.data, **store), config, (0, 1), lambda _: None)
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return run, Trainer(config, steps, tf.distribute.get_strategy(), jit=bool(gpus), recipes=run.recipes)
+
+
+def overfit(options: OverfitOptions, config: FitConfig, *, say: Callable[[str], object] = lambda _: None) -> Overfitted:
+    """Trains on the centre windows of the first training pictures, always the same with the same haze.
+
+    Args:
+        config: `steps` updates [default: 300].
+        say: Receives the loss now and then.
+
+    Raises:
+        UsageError, RefusedError, VerifyError, StoreError: Settings or data cannot be used, or a number of the
+            input, the loss, the gradients or the weights is not finite.
+    """
+    steps = config.steps or STEPS
+    run, trainer = begin(options, config, steps)
+    batch = _one_batch(run)
+    losses: list[float] = []
+    for step in range(steps):
+        loss = float(trainer.step(batch)["loss"])
+        look = trainer.look()
+        if look.bad >= 0:
+            raise RefusedError(
+                f"A number of the {look.fault} is not finite. Expected finite numbers, received NaN or infinity at "
+                f"step {step}. Lower --learning-rate, or look at the data with hazegen verify and hazegen preview."
+            )
+        losses.append(loss)
+        if step % max(1, steps // _TOLD) == 0:
+            say(f"step {step}: loss {loss:.5g}")
+    trainer.settle()
+    hazy, clean = _pictures(run, batch)
+    _write_picture(trainer.result, hazy, clean, options.out)
+    left = losses[-1] / losses[0] if losses[0] > 0.0 else 1.0
+    hints = _hints_of_data(hazy.numpy(), clean.numpy())
+    learned = left < options.share
+    if not learned:
+        hints.append(_hint_of_rate(losses, dead=look.dead > 0))
+    return Overfitted(hazy.shape[0], steps, losses[0], losses[-1], left, learned, tuple(hints), options.out)
+
+
+def _one_batch(run: Any) -> Any:
+    import tensorflow as tf
+
+    from aodnet import data
+
+    try:
+        return next(
+            iter(data.validation_batches(run.sources, split="train", crop=run.config.crop, batch=run.config.batch))
+        )
+    except tf.errors.OpError as error:
+        data.explain(error, run.sources, ("train",))
+        raise
+
+
+def _pictures(run: Any, batch: Any) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    from aodnet import online
+
+    # Traced, as in the step: the same haze, to the bit.
+    return tf.function(lambda given: online.hazy_and_clean(given, run.recipes))(batch)
+
+
+def _write_picture(network: Any, hazy: Any, clean: Any, path: Path) -> None:
+    from aodnet.run_folder import example_grid
+    from hazegen import images
+
+    rows = [(hazy[number : number + 1], clean[number : number + 1]) for number in range(min(_SHOWN, hazy.shape[0]))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with stores.whole_file(path) as file:
+        file.write(images.encode(example_grid(network, rows), ".png"))
+
+
+def _hints_of_data(hazy: Any, clean: Any) -> list[str]:
+    """What looks wrong in the pictures themselves: a network may learn what makes no sense, too."""
+    hints = []
+    if abs(hazy - clean).mean() < _SAME:
+        hints.append("Hazy and clean are all but equal: is there any haze in this data?")
+    elif hazy.std(axis=(1, 2)).mean() > clean.std(axis=(1, 2)).mean():
+        hints.append("The hazy pictures have more contrast than the clean ones: are the two swapped?")
+    brightest = max(hazy.max(), clean.max())
+    if brightest < _DARK:
+        hints.append(f"The brightest value is {brightest:.4f} where white is 1: is the range wrong?")
+    return hints
+
+
+def _hint_of_rate(losses: list[float], *, dead: bool) -> str:
+    if dead:
+        return "K is 0 everywhere, and no gradient is left: lower --learning-rate."
+    if losses[-1] >= losses[0]:
+        return "The loss has not fallen: lower --learning-rate (aodnet find-lr suggests one)."
+    return "The loss falls slowly: raise --learning-rate (aodnet find-lr suggests one) or --steps."

@@ -1,0 +1,228 @@
+"""What an evaluation found, and the files and tables that tell it."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from aodnet import levels
+from aodnet.levels import Bin
+from aodnet.pairs import Source
+from aodnet.protocols import Protocol
+from aodnet.significance import KEPT, Difference, Interval
+from hazegen import manifest
+
+Table = dict[str, dict[str, Interval]]
+
+_TITLES = {
+    "psnr": "PSNR [dB]",
+    "ssim": "SSIM",
+    "ciede2000": "CIEDE2000",
+    "dark_channel": "dark channel",
+    "fade": "FADE",
+    "e": "e (new edges)",
+    "r": "r (gradients)",
+}
+_DIGITS = {"ssim": 4, "dark_channel": 4, "saturation": 4, "e": 3, "r": 3, "clipped": 4, "fade": 3}
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that an evaluation found.
+
+    Attributes:
+        images, scenes: How many were scored.
+        protocols: Definitions of PSNR and SSIM; none where there are no clean images.
+        metrics: Columns, in order.
+        table: For each method, in order, its interval for each metric.
+        compared_to: The method that the others are compared to.
+        differences: Of each other method, for each metric, less that one's.
+        gains: For each model what each cut of `ablation` costs it, in dB of the first metric.
+        bins: Means by haze level and by pixels.
+        worst: Images that the last model scores lowest, and those scores.
+        pictures: SHA-256 of names and pixels of all that was scored.
+        cuts: The rows of models without their surroundings.
+        source: Where the pictures came from.
+    """
+
+    images: int
+    scenes: int
+    protocols: tuple[Protocol, ...]
+    metrics: tuple[str, ...]
+    table: Table
+    compared_to: str | None
+    differences: dict[str, dict[str, Difference]]
+    gains: dict[str, dict[str, Difference]]
+    bins: tuple[Bin, ...]
+    worst: tuple[tuple[str, float], ...]
+    pictures: str
+    cuts: tuple[str, ...]
+    source: Source = field(compare=False)
+
+
+def write(out: Path, report: Report) -> None:
+    """Leaves summary.json, table.md, and where there are levels levels.csv and levels.png in `out`."""
+    (out / "summary.json").write_text(json.dumps(_summary(report), indent=1) + "\n", encoding="utf-8")
+    (out / "table.md").write_text(format_report(report) + "\n", encoding="utf-8", errors="surrogateescape")
+    if report.bins:
+        levels.write_csv(out / "levels.csv", report.bins)
+        panels = {metric: _heading(metric) for metric in report.metrics[:2]}
+        (out / "levels.png").write_bytes(levels.plot(report.bins, panels, report.cuts))
+    else:  # of an evaluation before into the same folder
+        for name in ("levels.csv", "levels.png"):
+            (out / name).unlink(missing_ok=True)
+
+
+def format_report(report: Report) -> str:
+    """The tables as Markdown, each with the protocol that its figures belong to."""
+    parts = [_head(report), *_tables(report)]
+    if report.differences:
+        parts.append(_differences(report))
+    if report.gains:
+        parts.append(_gains(report))
+    if report.bins:
+        parts.append(levels.tables(report.bins, report.metrics[0], _heading(report.metrics[0]), report.cuts))
+    if report.worst:
+        listed = ", ".join(f"{name} ({value:.2f})" for name, value in report.worst)
+        parts.append(f"Lowest {_heading(report.metrics[0])} of {list(_models(report))[-1]}: {listed}.")
+    return "\n\n".join(parts)
+
+
+def _models(report: Report) -> list[str]:
+    return [name for name in report.table if name not in report.cuts]
+
+
+def _head(report: Report) -> str:
+    counted = f"{report.images} {'pairs' if report.source.has_clean else 'hazy images'} of {report.scenes} scenes"
+    middle = "" if report.images <= KEPT else f" Medians: of {KEPT:,} images drawn at random."
+    return (
+        f"{counted}; {_reading(report.source)}.\n"
+        f"Each cell: mean (median), 95 % bootstrap interval of the mean over scenes.{middle}"
+    )
+
+
+def _reading(source: Source) -> str:
+    """What decides the figures beside the pictures and the protocol."""
+    parts = [f"decoded by OpenCV {cv2.__version__}", "output rounded to 8 bits"]
+    if source.data is not None and manifest.load(source.data).kind == "scenes":
+        parts.append(f"haze drawn once a scene from {source.recipe or 'the recipe'} of the dataset, not encoded")
+    return ", ".join(parts)
+
+
+def protocol_text(protocol: Protocol, source: Source) -> str:
+    """One protocol as it was used."""
+    cut = "sizes cut to the common centre" if source.align == "crop" else "full size"
+    return f"float64, each image by itself, output rounded to 8 bits, RGB, range 255, {cut}; {protocol.definition}"
+
+
+def _tables(report: Report) -> list[str]:
+    """One table for each protocol, and one for what needs no clean image."""
+    parts, others = [], list(report.metrics)
+    for protocol in report.protocols:
+        own = [f"psnr_{protocol.name}", f"ssim_{protocol.name}"]
+        others = [metric for metric in others if metric not in own]
+        if protocol is report.protocols[0]:
+            own, others = [*own, "ciede2000"], [metric for metric in others if metric != "ciede2000"]
+        head = f"Protocol {protocol.name}: {protocol_text(protocol, report.source)}; {report.images} pairs."
+        parts.append(f"{head}\n\n{_grid(report.table, own, _cell)}")
+    if others:
+        parts.append(f"Without reference (docs/evaluation.md):\n\n{_grid(report.table, others, _cell)}")
+    return parts
+
+
+def _grid(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], cell: Any, first: str = "method") -> str:
+    lines = [f"| {first} | {' | '.join(map(_title, columns))} |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(cell(row[column], column) for column in columns)} |")
+    return "\n".join(lines)
+
+
+def _differences(report: Report) -> str:
+    """Of the first protocol, and of what has none; summary.json has those of all."""
+    beside = [f"{metric}_{protocol.name}" for protocol in report.protocols[1:] for metric in ("psnr", "ssim")]
+    columns = [metric for metric in report.metrics if metric not in beside]
+    named = f" Protocol {report.protocols[0].name}." if report.protocols else ""
+    rows = {name: row for name, row in report.differences.items() if name not in report.cuts}
+    return (
+        f"Less the figures of {report.compared_to}: difference, 95 % interval, p (two-sided, bootstrap over the same "
+        f"{report.scenes} scenes).{named}\n\n{_grid(rows, columns, _signed)}"
+    )
+
+
+def _gains(report: Report) -> str:
+    cuts, metric = list(next(iter(report.gains.values()))), report.metrics[0]
+    return (
+        f"Gain from surroundings in {_heading(metric)}: each model less itself with a cut: difference, interval, p."
+        f"\n\n{_grid(report.gains, cuts, lambda one, _: _signed(one, metric), 'model')}"
+    )
+
+
+def _kind(metric: str) -> tuple[str, str]:
+    """A metric's own name, and the protocol in it."""
+    name, separator, protocol = metric.partition("_")
+    return (name, protocol) if separator and name in ("psnr", "ssim") else (metric, "")
+
+
+def _title(metric: str) -> str:
+    name = _kind(metric)[0]
+    return _TITLES.get(name, name)
+
+
+def _heading(metric: str) -> str:
+    """With the protocol."""
+    return f"{_title(metric)} {_kind(metric)[1]}".strip()
+
+
+def _digits(metric: str) -> int:
+    return _DIGITS.get(_kind(metric)[0], 2)
+
+
+def _cell(one: Interval, metric: str) -> str:
+    mean, median, low, high = (f"{value:.{_digits(metric)}f}" for value in vars(one).values())
+    return f"{mean} ({median}), {low} to {high}"
+
+
+def _signed(one: Difference, metric: str) -> str:
+    difference, low, high = (f"{value:+.{_digits(metric)}f}" for value in (one.difference, one.low, one.high))
+    return f"{difference}, {low} to {high}, p {'<= ' if one.p <= 0.001 else ''}{one.p:.3f}"
+
+
+def _as_json(one: Interval | Difference) -> dict[str, float | None]:
+    """JSON has no infinity: the PSNR of equal images is null there."""
+    return {name: _finite(value) for name, value in vars(one).items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    def rows(of: Mapping[str, Mapping[str, Interval | Difference]]) -> dict[str, Any]:
+        return {name: {metric: _as_json(one) for metric, one in row.items()} for name, row in of.items()}
+
+    source = report.source
+    content: dict[str, Any] = {
+        "protocol": ",".join(protocol.name for protocol in report.protocols),
+        "definition": {protocol.name: protocol_text(protocol, source) for protocol in report.protocols},
+        "reading": _reading(source),
+        "pairs": report.images,
+        "scenes": report.scenes,
+        "medians": "of all images" if report.images <= KEPT else f"of {KEPT} images drawn at random",
+        "methods": rows(report.table),
+        "pictures": report.pictures,
+        "version": version("hazegen"),
+    }
+    if report.compared_to is not None:
+        content |= {"compared_to": report.compared_to, "differences": rows(report.differences)}
+    if report.gains:
+        content["gain_from_surroundings"] = rows(report.gains)
+    if report.worst:
+        content["worst"] = [{"image": name, report.metrics[0]: _finite(value)} for name, value in report.worst]
+    if source.data is not None:
+        content["dataset"] = manifest.digest(manifest.load(source.data))
+    return content

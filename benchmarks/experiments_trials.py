@@ -1,0 +1,49 @@
+"""The trials of benchmarks/experiments.py, by name; docs/experiments.md says what came of each."""
+
+from typing import Any
+
+# Everything that a trial may change.
+BASE: dict[str, Any] = {
+    "data": {"rooms": 1.0},
+    "recipe": {"reside-its": 0.6, "reside-ots": 0.2, "outdoor-visibility": 0.2},
+    "loss": "l1=1, ssim=0.3",
+    "steps": 5000,
+    "batch": 8,
+    "crop": 128,
+    "poses": 8,
+    "learning_rate": 0.005,
+    "final_share": 0.01,
+    "warmup": 0.02,
+    "weight_decay": 0.0,
+    "clip_norm": 1.0,
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    "ema": 0.999,
+    "turn_steps": 0,  # steps from one change of coordinates to the next; 0: plain AdamW
+    "products_kept": 0.995,
+    "seed": 0,
+    "filters": 3,
+    "start": None,
+}
+
+BOTH = {"rooms": 0.75, "procedural": 0.25}
+
+SMALL = {"data": BOTH, "steps": 3000, "crop": 64, "batch": 16}
+TURNED = {"turn_steps": 250, "learning_rate": 0.003}
+MORE_ITS = SMALL | TURNED | {
+    "data": {"rooms": 0.85, "procedural": 0.15},
+    "recipe": {"reside-its": 0.7, "reside-ots": 0.15, "outdoor-visibility": 0.15},
+}  # fmt: skip
+TRIALS: dict[str, dict[str, Any]] = {
+    "its-alone": {"recipe": {"reside-its": 1.0}},
+    "l1-ssim": {},
+    "log-mse-ssim": {"loss": "log-mse=0.1, ssim=0.3"},
+    "rate-0.015": {"learning_rate": 0.015},
+    "both": {"data": BOTH},
+    "small-adam": SMALL,
+    "small-turned": SMALL | TURNED,
+    "turned-l1": MORE_ITS,
+    "turned-log": MORE_ITS | {"loss": "log-mse=0.1, ssim=0.5"},
+    "turned-l1-fast": MORE_ITS | {"learning_rate": 0.01},
+    **{f"seed{seed}": {"data": BOTH, "steps": 1200, "seed": seed} for seed in range(10)},
+}

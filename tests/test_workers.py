@@ -1,0 +1,213 @@
+"""Several processes that train one model: who they are, and that what they come to is what one comes to."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aodnet_fixtures import make_dataset, smooth
+
+from aodnet import checkpoint, fit, run_folder
+from aodnet.config import FitConfig, FitPaths
+from aodnet.workers import Cluster, WorkerOptions, expand_nodes, join_cluster, read_cluster
+from hazegen.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    """Whatever is written to TF_CONFIG is gone afterwards."""
+    monkeypatch.setenv("TF_CONFIG", "")
+
+
+# --- who there is ---
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes"),
+    [
+        ("gpu1", ["gpu1"]),
+        ("gpu[01-03,7],login", ["gpu01", "gpu02", "gpu03", "gpu7", "login"]),
+        ("a[9-11]", ["a9", "a10", "a11"]),
+        ("a[009-011]", ["a009", "a010", "a011"]),
+        ("rack[1-2]n[1,3]", ["rack1n1", "rack1n3", "rack2n1", "rack2n3"]),
+        ("n[1-2]-ib.cluster", ["n1-ib.cluster", "n2-ib.cluster"]),
+        ("[1-2]", ["1", "2"]),
+    ],
+)
+def test_list_of_nodes_is_expanded(text, nodes):
+    assert expand_nodes(text) == nodes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a[1-",
+        "a]1[",
+        "a[3-1]",
+        "a[x]",
+        "a[]",
+        "a[1-99999999999]",
+        "a[1-80]b[1-80]",
+        "a b",
+        "a[1-2,]",
+        "a,,b",
+        "a[[1]]",
+    ],
+)
+def test_list_of_nodes_that_is_none_is_refused(text):
+    with pytest.raises(UsageError, match=r"list of nodes cannot be read. Expected one like .*Pass --worker-hosts"):
+        expand_nodes(text)
+
+
+def test_hosts_and_index_make_tf_config():
+    found = join_cluster(WorkerOptions("a:1,b.c:2, 10.0.0.1:3,[::1]:4", 2))
+    assert found == Cluster(("a:1", "b.c:2", "10.0.0.1:3", "[::1]:4"), 2)
+    assert json.loads(os.environ["TF_CONFIG"]) == {
+        "cluster": {"worker": list(found.hosts)},
+        "task": {"type": "worker", "index": 2},
+    }
+    assert read_cluster() == found
+
+
+SLURM = {
+    "SLURM_STEP_NODELIST": "gpu[01-02]",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_PROCID": "2",
+    "SLURMD_NODENAME": "gpu02",
+}
+
+
+def test_slurm_makes_tf_config():
+    found = join_cluster(WorkerOptions("slurm"), SLURM)
+    assert found == Cluster(("gpu01:29400", "gpu01:29401", "gpu02:29400", "gpu02:29401"), 2)
+    uneven = SLURM | {"SLURM_STEP_TASKS_PER_NODE": "1,3"}
+    assert join_cluster(WorkerOptions("slurm", worker_port=5000), uneven) == Cluster(
+        ("gpu01:5000", "gpu02:5000", "gpu02:5001", "gpu02:5002"), 2
+    )
+
+
+def test_environment_is_taken_as_it_is():
+    said = {"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, "task": {"type": "worker", "index": 1}}
+    assert join_cluster(WorkerOptions(), {"TF_CONFIG": json.dumps(said)}) == Cluster(("a:1", "b:1", "c:1"), 2)
+    said["task"] = {"type": "chief", "index": 0}
+    assert read_cluster({"TF_CONFIG": json.dumps(said)}) == Cluster(("a:1", "b:1", "c:1"), 0)
+
+
+@pytest.mark.parametrize("text", ["", " ", "{}", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker"}}'])
+def test_process_that_is_alone_has_no_cluster(text):
+    assert read_cluster({"TF_CONFIG": text}) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "message"),
+    [
+        (WorkerOptions(worker_index=1), {}, "--worker-index and --worker-port belong to --worker-hosts"),
+        (WorkerOptions("a:1,b:1"), {}, "needs --worker-index alone beside it. Expected 0 to 1, received None"),
+        (WorkerOptions("a:1,b:1", 0, 5), {}, "needs --worker-index alone"),
+        (WorkerOptions("a:1,b:1", 2), {}, "index of 0 to 1, received a:1, b:1 and index 2"),
+        (WorkerOptions("a:1,a:1", 0), {}, "cannot be told apart"),
+        (WorkerOptions("a,b:1", 0), {}, "Expected host:port .*received 'a'"),
+        (WorkerOptions("a:1,b:70000", 0), {}, "port of 1 to 65535, received 'b:70000'"),
+        (WorkerOptions("a:1,$(x):2", 0), {}, "no address"),
+        (WorkerOptions("slurm"), {}, "not started by srun.*SLURM_STEP_NODELIST.*srun aodnet fit"),
+        (WorkerOptions("slurm", 0), SLURM, "--worker-index says what SLURM says already"),
+        (WorkerOptions("slurm"), SLURM | {"SLURMD_NODENAME": "gpu01"}, "task 2 on gpu02, received it on gpu01"),
+        (WorkerOptions("slurm"), SLURM | {"SLURM_PROCID": "x"}, "index -1"),
+        (WorkerOptions("slurm"), SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2"}, "numbers of tasks of 2 nodes"),
+        (WorkerOptions("slurm"), SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2,x"}, "received '2,x'"),
+        (WorkerOptions(), {"TF_CONFIG": "{"}, "TF_CONFIG names no cluster"),
+        (WorkerOptions(), {"TF_CONFIG": "[1]"}, "TF_CONFIG names no cluster"),
+        (WorkerOptions(), {"TF_CONFIG": '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}}'}, "jobs ps, worker"),
+        (WorkerOptions(), {"TF_CONFIG": '{"cluster": {"worker": [1, 2]}}'}, "no address"),
+    ],
+)  # fmt: skip
+def test_what_names_no_cluster_is_refused(options, variables, message):
+    with pytest.raises(UsageError, match=message):
+        join_cluster(options, variables)
+
+
+# --- two processes on this machine ---
+
+# Each job is (words of `aodnet fit`, step at which the second worker is killed; 0: it is not).
+PROCESS = """
+import json, os, signal, sys
+jobs, index, hosts = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+from aodnet import cli, run_folder, trainer
+
+run_folder.plot_curves = lambda *_: None  # a second an epoch, and not in question here
+step = trainer.Trainer.step
+for words, kill_at in jobs:
+    left = [kill_at]
+
+    def counted(self, batch):
+        left[0] -= 1
+        if left[0] == 0 and index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, batch)
+
+    trainer.Trainer.step = counted
+    status = cli.main(["fit", *words, "--worker-hosts", hosts, "--worker-index", str(index)])
+sys.exit(status)
+"""
+# 9 training records in 3 steps of 4, the last of them of one: the second worker's share of it is empty.
+CONFIG = FitConfig(epochs=3, batch=4, crop=16, learning_rate=2e-3, warmup=0.0, checkpoint_steps=2, loss="l1")
+
+
+def free_ports() -> str:
+    """Two addresses of this machine that nobody listens at."""
+    with socket.socket() as one, socket.socket() as other:
+        for listener in (one, other):
+            listener.bind(("127.0.0.1", 0))
+        return ",".join(f"127.0.0.1:{listener.getsockname()[1]}" for listener in (one, other))
+
+
+def run_pair(*jobs: tuple[list[str], int]) -> tuple[list[int], list[str]]:
+    """Exit statuses and messages of two processes that train together."""
+    hosts = free_ports()
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, json.dumps(jobs), str(index), hosts], stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        for index in (0, 1)
+    ]  # fmt: skip
+    try:
+        told = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [process.returncode for process in started], told
+
+
+def test_two_processes_come_to_what_one_does_also_when_one_is_killed(tmp_path, monkeypatch):
+    """The unbroken run and the one that was killed and resumed: to the bit; one process: to 1e-5."""
+    folder = make_dataset(
+        tmp_path / "pairs", {"train": 9, "validation": 1}, size=(24, 32), picture=smooth, variants=1, shard_mb=0.01
+    )
+    words = ["--data", str(folder), "--deterministic", "--wandb", "off"]
+    for name in ("epochs", "batch", "crop", "learning_rate", "warmup", "checkpoint_steps", "loss"):
+        words += [f"--{name.replace('_', '-')}", str(getattr(CONFIG, name))]
+    whole, broken = (words + ["--out", str(tmp_path / name)] for name in ("whole", "broken"))
+    statuses, told = run_pair((whole, 0), (broken, 6))
+    assert statuses == [4, -9], told
+    assert "Another process of the run has ended" in told[0]
+    assert "Start all of them again with --resume" in told[0]
+    statuses, told = run_pair(([*broken, "--resume"], 0))
+    assert statuses == [0, 0], told
+
+    monkeypatch.setattr(run_folder, "plot_curves", lambda *_: None)
+    fit.fit(FitPaths((folder,), tmp_path / "alone"), CONFIG)
+    one, two, alone = (
+        checkpoint.load_newest(tmp_path / name / "checkpoints")[0] for name in ("whole", "broken", "alone")
+    )
+    assert (one.epoch, one.step) == (two.epoch, two.step) == (alone.epoch, alone.step) == (3, 0)
+    for a, b in zip(one.arrays, two.arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name, a, b in zip(one.names, one.arrays, alone.arrays, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
+    assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["alone", "broken", "pairs", "whole"]
