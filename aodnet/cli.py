@@ -5,8 +5,7 @@ import sys
 from aodnet.cli_evaluate import run_evaluate
 from aodnet.cli_fit import run_fit
 from aodnet.cli_predict import run_export, run_import_weights, run_predict
-from aodnet.lr_finder import run_find_lr
-from aodnet.overfit import run_overfit
+from aodnet.cli_trials import run_find_lr, run_overfit
 from hazegen.verbs import Verb, run_verb
 
 DESCRIPTION = "Trains, evaluates and applies AOD-Net on datasets made by hazegen."

@@ -86,7 +86,8 @@ def fit(
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     say(f"training on {device}: {config.epochs} epochs of {run.steps} steps.")
-    jit = bool(tf.config.list_physical_devices("GPU"))
+    # On a GPU alone: XLA is slower on a CPU, and what it makes need not repeat to the bit.
+    jit = bool(tf.config.list_physical_devices("GPU")) and not config.deterministic
     trainer = Trainer(config, config.epochs * run.steps, strategy, jit=jit, recipes=run.recipes)
     if damaged:
         say(f"warning: a checkpoint could not be read, so that an older one is used: {'; '.join(damaged)}.")
@@ -219,6 +220,8 @@ def _batches(trainer: Trainer, run: Run, epoch: int, done: int, watch: Waiting, 
         batches = iter(trainer.distribute(run.batches(number, first)))
         for _ in range(count):
             yield watch.next(batches, lambda: [float(value) for value in logs.values()])
+        # While one iterator lives, its threads wait for room, and with few cores the next one would wait for them.
+        del batches
 
 
 def _look(trainer: Trainer, epoch: int, taken: list[int]) -> Look:

@@ -21,18 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aodnet.config import FitConfig
-from aodnet.overfit import begin, read_options
-from aodnet.quiet import load_tensorflow
+from aodnet.overfit import begin
 from aodnet.streaming import CacheOptions
 from hazegen import stores
 from hazegen.errors import RefusedError, UsageError
-from hazegen.verbs import new_parser
 
 STEPS = 200
 _SMOOTHING = 0.9
 _TOO_MUCH = 2.0  # times the least loss: it has risen again
 _LEAST_POINTS = 10
-_OF_SCHEDULE = ("learning_rate", "warmup", "final_learning_rate")
 
 
 @dataclass(frozen=True)
@@ -80,23 +77,6 @@ class Found:
     suggested: float
     least: float
     files: tuple[Path, ...]
-
-
-def run_find_lr(argv: list[str]) -> int:
-    """aodnet find-lr."""
-    parser = new_parser(
-        "aodnet find-lr",
-        "Raises the learning rate from step to step and suggests one by the course of the loss.",
-        "  aodnet find-lr --data dataset\n"
-        "  aodnet find-lr --data dataset --config runs/first/config.yaml --steps 400 --out curves/first",
-    )
-    options, settings = read_options(parser, argv, FinderOptions, "test", skip=_OF_SCHEDULE)
-    load_tensorflow()
-    found = find_lr(options, settings, say=print)
-    print(f"the loss falls fastest at {found.suggested:.1e} and is least at {found.least:.1e}; "
-          f"'{found.files[0]}' shows it.")  # fmt: skip
-    print(f"next: aodnet fit --learning-rate {found.suggested:.1e} ...")
-    return 0
 
 
 def find_lr(options: FinderOptions, config: FitConfig, *, say: Callable[[str], object] = lambda _: None) -> Found:

@@ -4,7 +4,6 @@ A network that cannot learn eight pictures by heart will not learn eight thousan
 learning rate can be looked at here in half a minute.
 """
 
-import argparse
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from aodnet.config import FitConfig, FitPaths
-from aodnet.quiet import load_tensorflow
 from aodnet.streaming import CacheOptions
-from hazegen import config as configs
 from hazegen import stores
 from hazegen.errors import RefusedError, UsageError
-from hazegen.verbs import new_parser
 
 STEPS = 300
 _TOLD = 10  # times that the loss is told
@@ -72,53 +68,6 @@ class Overfitted:
     learned: bool
     hints: tuple[str, ...]
     picture: Path
-
-
-def run_overfit(argv: list[str]) -> int:
-    """aodnet overfit."""
-    parser = new_parser(
-        "aodnet overfit",
-        "Trains on one batch again and again, to see whether the network learns at all. Exits with 3 where not.",
-        "  aodnet overfit --data dataset\n"
-        "  aodnet overfit --data dataset --config runs/first/config.yaml --batch 1 --steps 1000 --out one.png",
-    )
-    options, settings = read_options(parser, argv, OverfitOptions, "one batch")
-    load_tensorflow()
-    done = overfit(options, settings, say=print)
-    print(f"loss of {done.examples} pictures: {done.first:.5g} before, {done.last:.5g} after {done.steps} steps "
-          f"({done.left:.0%}); '{done.picture}' shows them.")  # fmt: skip
-    if not done.learned:
-        raise RefusedError(
-            f"The network does not learn one batch. Expected a loss below {options.share:.0%} of the first after "
-            f"{done.steps} steps, received {done.left:.0%}. {' '.join(done.hints)}"
-        )
-    print(" ".join(["the network learns.", *done.hints]))
-    return 0
-
-
-def read_options(
-    parser: argparse.ArgumentParser, argv: list[str], cls: Any, title: str, skip: tuple[str, ...] = ()
-) -> tuple[Any, FitConfig]:
-    """The options of a trial (a dataclass of CacheOptions with `data`) and the settings, as `aodnet fit` reads them.
-
-    Args:
-        skip: Settings that have no meaning in the trial, beside those that have none in any.
-    """
-    from aodnet import tracking
-
-    texts = configs.attribute_texts(cls)
-    parser.add_argument("--data", metavar="PATH", nargs="+", action="extend", required=True, help=texts["data"])
-    configs.add_options(parser, cls, title, skip=("data",))
-    configs.add_options(parser, CacheOptions, "datasets in a store")
-    parser.add_argument("--config", default="default", help="config file or name [default: default]")
-    skip = (*skip, "epochs", "ema", "validation_crop", "checkpoint_steps", "on_nan")
-    configs.add_options(parser, FitConfig, "settings (each stands above the config file)", from_file=True, skip=skip)
-    given = parser.parse_args(argv)
-    path = configs.find_config(given.config, "training")
-    settings = configs.build(FitConfig, configs.read_config(path, FitConfig) | configs.given(given, FitConfig))
-    options = configs.build(cls, {**configs.given(given, cls), "data": ()})
-    folders = tuple(tracking.fetch(stores.place(folder)) for folder in given.data)
-    return dataclasses.replace(options, data=folders), settings
 
 
 def begin(options: Any, config: FitConfig, steps: int) -> tuple[Any, Any]:

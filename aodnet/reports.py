@@ -110,7 +110,8 @@ def _reading(source: Source) -> str:
     """What decides the figures beside the pictures and the protocol."""
     parts = [f"decoded by OpenCV {cv2.__version__}", "output rounded to 8 bits"]
     if source.data is not None and manifest.load(source.data).kind == "scenes":
-        parts.append(f"haze drawn once a scene from {source.recipe or 'the recipe'} of the dataset, not encoded")
+        recipe = "the dataset's own recipe" if source.recipe is None else f"recipe {source.recipe}"
+        parts.append(f"haze drawn once a scene from {recipe}, not encoded")
     return ", ".join(parts)
 
 

@@ -71,14 +71,14 @@ class Trainer:
         self.terms = losses.parse_loss(config.loss)
         self.scaled = config.precision == "mixed_float16"
         self.model = _build(config, config.precision)
-        self.model.compile(optimizer=build_optimizer(config, steps), jit_compile=jit, auto_scale_loss=False)
+        self.model.compile(optimizer=build_optimizer(config, steps), jit_compile=False, auto_scale_loss=False)
         self.optimizer = self.model.optimizer
         self.optimizer.build(self.model.trainable_variables)
         self.network = model.with_k(self.model)
         self.result = self.model
         if config.precision != "float32" or config.ema > 0.0:
             self.result = _build(config, "float32")
-            self.result.compile(optimizer=self.optimizer, auto_scale_loss=False)
+            self.result.compile(optimizer=self.optimizer, jit_compile=False, auto_scale_loss=False)
         self.sums = keras.Variable(np.zeros(2), dtype="float64", trainable=False, name="epoch_sums")
         self.scale = keras.Variable([_FIRST_SCALE if self.scaled else 1.0, 0.0], trainable=False, name="loss_scale")
         self.watch = keras.Variable(np.array([0, -1, 0, 0]), dtype="int64", trainable=False, name="watch")

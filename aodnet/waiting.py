@@ -72,8 +72,10 @@ class Waiting:
 
     @property
     def rate(self) -> float:
-        """Examples a second."""
-        return self.examples * (1.0 - self.left_out / max(1, self.batches)) / self.seconds
+        """Examples a second; with the compilation, where no step was without."""
+        if self.left_out >= self.batches:
+            return self.examples / max(1e-9, self.ended - self.began)
+        return self.examples * (1.0 - self.left_out / self.batches) / self.seconds
 
     @property
     def share(self) -> float:

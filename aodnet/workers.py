@@ -66,6 +66,8 @@ def join_cluster(options: WorkerOptions, environment: Mapping[str, str] | None =
                 "--worker-index and --worker-port belong to --worker-hosts. Expected it beside them, received none. "
                 "Add --worker-hosts, or leave them out."
             )
+        if environment is None and not os.environ.get(_VARIABLE, " ").strip():
+            os.environ.pop(_VARIABLE, None)  # TensorFlow's own reader fails on an empty one
         return read_cluster(variables)
     found = _from_slurm(options, variables) if options.worker_hosts == SLURM else _from_hosts(options)
     os.environ[_VARIABLE] = json.dumps(

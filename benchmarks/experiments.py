@@ -98,11 +98,11 @@ def draw_tables(
     starts = np.cumsum([0, *counts])
     for number in range(1 << 30):
         rng = sampling.generator(settings["seed"], "hazes", number)
-        rows = []
-        for _ in range(TABLE_STEPS * settings["batch"]):
-            part = rng.choice(len(counts), p=np.array(shares) / sum(shares))
-            recipe = recipes[rng.choice(len(recipes), p=np.array(weights_) / sum(weights_))]
-            rows.append(native.draw(scenes, int(starts[part] + rng.integers(counts[part])), recipe, rng))
+        size = TABLE_STEPS * settings["batch"]
+        parts = rng.choice(len(counts), size, p=np.array(shares) / sum(shares))
+        chosen = rng.choice(len(recipes), size, p=np.array(weights_) / sum(weights_))
+        places = starts[parts] + rng.integers(np.array(counts)[parts])
+        rows = [native.draw(scenes, int(place), recipes[r], rng) for place, r in zip(places, chosen, strict=True)]
         yield np.stack(rows)
 
 

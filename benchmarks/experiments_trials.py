@@ -34,6 +34,13 @@ MORE_ITS = SMALL | TURNED | {
     "data": {"rooms": 0.85, "procedural": 0.15},
     "recipe": {"reside-its": 0.7, "reside-ots": 0.15, "outdoor-visibility": 0.15},
 }  # fmt: skip
+LONG = MORE_ITS | {
+    "recipe": {"reside-its": 0.8, "reside-ots": 0.1, "outdoor-visibility": 0.1},
+    "steps": 10000,
+    "warmup": 0.04,
+    "final_share": 1.0,
+}
+LATE = {"crop": 128, "warmup": 0.05, "final_share": 0.01, "steps": 5000}
 TRIALS: dict[str, dict[str, Any]] = {
     "its-alone": {"recipe": {"reside-its": 1.0}},
     "l1-ssim": {},
@@ -45,5 +52,9 @@ TRIALS: dict[str, dict[str, Any]] = {
     "turned-l1": MORE_ITS,
     "turned-log": MORE_ITS | {"loss": "log-mse=0.1, ssim=0.5"},
     "turned-l1-fast": MORE_ITS | {"learning_rate": 0.01},
+    "rooms-1": LONG | {"start": "turned-l1"},
+    "rooms-2": LONG | LATE | {"start": "rooms-1"},
+    "procedural-1": LONG | {"data": {"procedural": 1.0}, "seed": 0},
+    "procedural-2": LONG | LATE | {"data": {"procedural": 1.0}, "start": "procedural-1"},
     **{f"seed{seed}": {"data": BOTH, "steps": 1200, "seed": seed} for seed in range(10)},
 }

@@ -133,7 +133,7 @@ def photos(given: argparse.Namespace, root: Path) -> tuple[Path, Path, float]:
 
 
 def dataset(
-    root: Path, images: Path, depth: Path, scale: float, kind: str, codec: str, given: argparse.Namespace
+    root: Path, images: Path, depth: Path, scale: float, kind: Any, codec: Any, given: argparse.Namespace
 ) -> Path:
     """All photos in one split, made as hazegen make makes them."""
     options = MakeOptions(

@@ -144,20 +144,13 @@ def measure(data: Path, cache: Path, given: argparse.Namespace) -> dict[str, lis
 
 def epoch(place: Path, cache: Path, given: argparse.Namespace) -> int:
     """Goes through all training batches; their pairs."""
-    from aodnet.data import training_batches
+    from aodnet.data import Source, training_batches
     from aodnet.streaming import CacheOptions, open_stream
 
     options = CacheOptions(cache=cache) if stores.is_remote(place) else CacheOptions()
-    batches = training_batches(
-        place,
-        manifest.load(place),
-        crop=given.crop,
-        batch=given.batch,
-        seed=0,
-        epoch=0,
-        stream=open_stream(place, options),
-    )
-    return sum(int(hazy.shape[0]) for hazy, _ in batches)
+    source = Source(place, manifest.load(place), stream=open_stream(place, options))
+    batches = training_batches([source], crop=given.crop, batch=given.batch, seed=0, epoch=0)
+    return sum(int(pairs["hazy"].shape[0]) for pairs in batches)
 
 
 def report(rates: dict[str, list[float]], known: manifest.Manifest, given: argparse.Namespace) -> None:

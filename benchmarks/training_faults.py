@@ -120,7 +120,7 @@ def kills(site: Site, count: int, rng: np.random.Generator) -> dict[str, Any]:
 
 def _part(told: list[tuple[str, str]], **facts: Any) -> dict[str, Any]:
     broken = [f"{what}: {problem}" for what, problem in told if problem]
-    say(f"{told[-1][0] if told else 'none'}: {len(told)} tried, {len(broken)} broken")
+    say("\n".join([f"{len(told)} tried, {len(broken)} broken", *broken]))
     return {"tried": len(told), "kept": len(told) - len(broken), **facts, "broken": broken}
 
 

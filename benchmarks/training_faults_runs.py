@@ -85,9 +85,8 @@ def make_site(folder: Path, *, scenes: int = 18, config: FitConfig = CONFIG) -> 
 
 
 def train(data: Path, out: Path, config: FitConfig, **options: Any) -> tuple[Fitted, str]:
-    """One run in this process, and what it said."""
-    callbacks = options.pop("extra", ())
-    said: list[str] = []
+    """One run in this process, and what it said: that is in the list `said` too, where there is one."""
+    callbacks, said = options.pop("extra", ()), options.pop("said", [])
     with contextlib.redirect_stderr(io.StringIO()):
         fitted = fit(FitPaths(data=(data,), out=out, **options), config, say=said.append, extra=callbacks)
     return fitted, "\n".join(said)
@@ -165,11 +164,12 @@ def nan(site: Site, fault: NanFault) -> str:
     shutil.rmtree(out, ignore_errors=True)
     config = dataclasses.replace(site.config, on_nan=fault.on_nan)
     trigger = Trigger(fault.places)
+    lines: list[str] = []
     try:
         with broken(fault.where, trigger):
-            fitted, said = train(site.data, out, config, extra=(trigger,))
+            fitted, said = train(site.data, out, config, extra=(trigger,), said=lines)
     except RefusedError as error:
-        fitted, said = None, str(error)
+        fitted, said = None, "\n".join([*lines, str(error)])
     if bad := not_finite(out):
         return f"not finite: {', '.join(bad)}"
     stops = fault.on_nan == "stop" or len(fault.places) > ROLLBACKS

@@ -705,8 +705,8 @@ def test_aodnet_trains_on_what_was_put_together(dataset, rejecting, tmp_path):
     merge([dataset, rejecting], tmp_path / "merged", MergeOptions(prefix="a,b", **SMALL))
     sample(tmp_path / "merged", tmp_path / "out", SampleOptions(pairs=20, **SMALL))
     known = check(tmp_path / "out")
-    batches = data.training_batches(tmp_path / "out", known, crop=32, batch=4, seed=0)
-    hazy, clean = next(iter(batches))
+    batches = data.training_batches([data.Source(tmp_path / "out", known)], crop=32, batch=4, seed=0)
+    hazy, clean = (next(iter(batches))[name] for name in ("hazy", "clean"))
     assert hazy.shape == clean.shape == (4, 32, 32, 3)
     assert float(np.abs(hazy - clean).mean()) > 0.0
 

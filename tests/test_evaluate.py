@@ -273,7 +273,7 @@ def test_distance_and_transmission_of_pixels_are_levels(tmp_path, photos, make_o
         # far pixels are hazier, so they differ more
         scores = [one.values["hazy input"]["psnr_pooled"] for one in own]
         assert (scores[0] > scores[-1]) == (level == "distance_m")
-    assert "haze drawn once a scene from the recipe of the dataset" in reports.format_report(report)
+    assert "haze drawn once a scene from the dataset's own recipe, not encoded" in reports.format_report(report)
 
 
 # --- what is refused ---

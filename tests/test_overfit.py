@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aodnet_fixtures import make_dataset, smooth
 
-from aodnet import lr_finder, overfit
+from aodnet import cli_trials, lr_finder, overfit
 from aodnet.config import FitConfig
 from aodnet.lr_finder import FinderOptions
 from aodnet.overfit import OverfitOptions
@@ -37,7 +37,7 @@ OPTIONS = ("--batch", 2, "--crop", 32, "--steps", 25, "--learning-rate", 0.02)
 
 def test_a_network_that_learns(pairs, tmp_path, capsys):
     out = tmp_path / "new" / "o.png"
-    assert ran(overfit.run_overfit, "--data", pairs, "--out", out, *OPTIONS) == 0
+    assert ran(cli_trials.run_overfit, "--data", pairs, "--out", out, *OPTIONS) == 0
     said = capsys.readouterr().out
     assert said.count("loss ") == 13 + 1
     assert "loss of 2 pictures: " in said
@@ -52,7 +52,7 @@ def test_a_network_that_learns(pairs, tmp_path, capsys):
 
 def test_a_network_that_does_not_learn(pairs, tmp_path, capsys):
     argv = ("--data", pairs, "--out", tmp_path / "o.png", *OPTIONS[:-1], 1e-4, "--steps", 5)
-    assert ran(overfit.run_overfit, *argv) == 3
+    assert ran(cli_trials.run_overfit, *argv) == 3
     said = capsys.readouterr()
     assert "The network does not learn one batch. Expected a loss below 50% of the first after 5 steps" in said.err
     assert "raise --learning-rate (aodnet find-lr suggests one) or --steps." in said.err
@@ -113,7 +113,7 @@ def test_options_of_overfit_that_cannot_be_used(options, words):
 
 
 def test_missing_data_is_said_without_a_traceback(tmp_path, capsys):
-    for verb in (overfit.run_overfit, lr_finder.run_find_lr):
+    for verb in (cli_trials.run_overfit, cli_trials.run_find_lr):
         assert ran(verb, "--data", tmp_path / "none", "--out", tmp_path / "o.png") in (2, 3, 5)
         assert "error: " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -125,7 +125,7 @@ def test_missing_data_is_said_without_a_traceback(tmp_path, capsys):
 def test_the_curve_falls_and_nothing_else_is_left(pairs, tmp_path, capsys):
     out = tmp_path / "curves" / "lr"
     argv = ("--data", pairs, "--out", out, "--batch", 2, "--crop", 32, "--steps", 30)
-    assert ran(lr_finder.run_find_lr, *argv) == 0
+    assert ran(cli_trials.run_find_lr, *argv) == 0
     said = capsys.readouterr().out
     assert "next: aodnet fit --learning-rate " in said
     assert sorted(path.name for path in out.parent.iterdir()) == ["lr.csv", "lr.png"]

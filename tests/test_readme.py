@@ -59,6 +59,22 @@ def test_commands_and_code_work_as_printed(workplace: Path) -> None:
     assert scope["net"].count_params() == 1761  # type: ignore[attr-defined]
 
 
+def test_commands_of_training_work_as_printed(workplace: Path) -> None:
+    """As printed, but for one short epoch each, and a second dataset of the same photos."""
+    programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
+    for seed, out in enumerate(("dataset", "other")):
+        made = ["make", "--images", "photos", "--depth", "depth", "--depth-scale", "0.001", "--out", out]
+        assert hazegen_cli.main([*made, "--variants", "2", "--seed", str(seed), "--quiet"]) == 0
+    listed = commands("Training")
+    assert [words[:2] for words in listed] == [
+        ["hazegen", "make"], ["aodnet", "fit"], ["aodnet", "fit"], ["aodnet", "overfit"], ["aodnet", "export"],
+    ]  # fmt: skip
+    less = {"fit": ["--epochs", "1", "--crop", "48", "--validation-crop", "48"]}
+    for program, *words in listed:
+        assert programs[program]([*words, *less.get(words[0], [])]) == 0, (program, words)
+    assert (workplace / "aodnet.onnx").is_file()
+
+
 def test_first_minutes_with_wandb_work_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, but for fewer scenes, small ones, and one short epoch."""
     monkeypatch.chdir(tmp_path)

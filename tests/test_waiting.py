@@ -69,6 +69,10 @@ def test_compilation_does_not_count():
     assert compiled.rate == pytest.approx(plain.rate, rel=0.05)
 
 
+def test_rate_of_an_epoch_that_was_all_compilation_is_that_of_all_its_time():
+    assert measure(Machine(0.0, 1.0, False, compile_s=3.0), steps=1).rate == pytest.approx(1.0)
+
+
 def test_slow_start_counts_once():
     """A pipeline that fills its buffer first: 20 s of 100, not 20 s times the steps."""
     machine = Machine(0.0, 1.0, True)

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from hazegen.errors import UsageError
 def no_cluster(monkeypatch):
     """Whatever is written to TF_CONFIG is gone afterwards."""
     monkeypatch.setenv("TF_CONFIG", "")
+    monkeypatch.delenv("TF_CONFIG")
 
 
 # --- who there is ---
@@ -91,6 +91,13 @@ def test_slurm_makes_tf_config():
     )
 
 
+def test_empty_variable_is_taken_away(monkeypatch):
+    """TensorFlow's own reader fails on it."""
+    monkeypatch.setenv("TF_CONFIG", " ")
+    assert join_cluster(WorkerOptions()) is None
+    assert "TF_CONFIG" not in os.environ
+
+
 def test_environment_is_taken_as_it_is():
     said = {"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, "task": {"type": "worker", "index": 1}}
     assert join_cluster(WorkerOptions(), {"TF_CONFIG": json.dumps(said)}) == Cluster(("a:1", "b:1", "c:1"), 2)
@@ -129,6 +136,57 @@ def test_process_that_is_alone_has_no_cluster(text):
 def test_what_names_no_cluster_is_refused(options, variables, message):
     with pytest.raises(UsageError, match=message):
         join_cluster(options, variables)
+
+
+# --- several devices of this process ---
+
+DEVICES = """
+import dataclasses, json, sys
+import numpy as np, tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3
+)
+from aodnet.config import FitConfig
+from aodnet.trainer import Trainer
+
+rng = np.random.default_rng(0)
+clean = rng.random((10, 16, 16, 3)).astype(np.float32)
+batches = tf.data.Dataset.from_tensor_slices({"hazy": clean * 0.5 + 0.4, "clean": clean}).batch(4)
+config = FitConfig(batch=4, loss="l2=0.5, ssim=0.5", learning_rate=5e-3, warmup=0.0)
+told = {}
+for count in (0, 3):
+    devices = [f"/cpu:{number}" for number in range(count)]
+    strategy = tf.distribute.MirroredStrategy(devices) if count else tf.distribute.get_strategy()
+    trainer = Trainer(config, 6, strategy, jit=False)
+    before = [variable.numpy() for variable in trainer.model.variables]
+    for _ in range(2):
+        taken = iter(trainer.distribute(batches))
+        losses = [float(trainer.step(next(taken))["loss"]) for _ in range(3)]
+        empty = next(taken) if count else None  # what comes after the last batch
+        del taken
+    look = trainer.look()
+    state = np.concatenate([np.ravel(v.numpy()) for v in [*trainer.model.variables, *trainer.optimizer.variables]])
+    told[count] = {"state": state.tolist(), "losses": losses, "look": dataclasses.asdict(look)}
+    if count:
+        trainer.step(empty)
+        after = np.concatenate([np.ravel(v.numpy()) for v in [*trainer.model.variables, *trainer.optimizer.variables]])
+        told[count]["unmoved"] = bool((after == state).all()) and trainer.look().bad == -1
+print(json.dumps(told))
+"""
+
+
+def test_several_devices_train_as_one_does():
+    """Batches of 4, 4 and 2 on 3 devices: shares of several sizes, and none."""
+    argv = [sys.executable, "-c", DEVICES]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, three = (json.loads(done.stdout)[count] for count in ("0", "3"))
+    np.testing.assert_allclose(three["state"], one["state"], atol=1e-5)
+    np.testing.assert_allclose(three["losses"], one["losses"], rtol=1e-5)
+    assert three["look"]["examples"] == one["look"]["examples"] == 20
+    assert three["look"]["bad"] == -1
+    assert three["unmoved"]
+    assert np.ptp(one["losses"]) > 0.0
 
 
 # --- two processes on this machine ---
@@ -210,4 +268,4 @@ def test_two_processes_come_to_what_one_does_also_when_one_is_killed(tmp_path, m
         np.testing.assert_array_equal(a, b)
     for name, a, b in zip(one.names, one.arrays, alone.arrays, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
-    assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["alone", "broken", "pairs", "whole"]
+    assert {path.name for path in tmp_path.iterdir()} == {"alone", "broken", "pairs", "whole"}
