@@ -1,11 +1,13 @@
 # Two commands for a bare machine with Python (3.11 to 3.13, with venv) and make:
 #   make demo   makes a dataset, trains AOD-Net on it, measures it, and says where to look
 #   make test   lint, types and the whole test suite
+# and one for a machine with an NVIDIA GPU:
+#   make gpu-check   a short training in each precision, against the CPU's
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/demo
 
-.PHONY: demo test install clean
+.PHONY: demo test gpu-check install clean
 
 install: .venv/installed
 
@@ -38,6 +40,12 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# The CUDA libraries come from the extra 'gpu'; without a GPU the CPU's row alone is measured.
+gpu-check: .venv/installed
+	if command -v nvidia-smi > /dev/null; then $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev,gpu]'; fi
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf build .venv

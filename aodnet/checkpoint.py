@@ -93,7 +93,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     paths = _all(folder)
     place = paths.index(path)
     for old in paths[: max(0, place + 1 - KEPT)] + paths[place + 1 :]:
-        old.unlink()
+        if not old.is_dir():  # nothing of ours
+            old.unlink(missing_ok=True)
     return path
 
 

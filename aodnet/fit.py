@@ -80,8 +80,8 @@ def fit(
     cluster = workers.read_cluster()
     strategy, device = choose_strategy()  # first of all: several machines have to be known before any operation
     worker = (0, 1) if cluster is None else (cluster.index, cluster.count)
+    saved, damaged = runs.find_start(paths, is_chief=worker[0] == 0)
     run = runs.prepare(paths, config, worker, say)
-    saved, damaged = runs.find_start(paths, run.is_chief)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()

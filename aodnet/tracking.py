@@ -165,7 +165,9 @@ def _log_scores(session: sessions.Session, out: Path) -> None:
         session.run.summary.update({f"{method}/{metric}": cell["mean"] for metric, cell in row.items()})
     with (out / "scores.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         names, *rows = csv.reader(file)
-    table = wandb.Table(columns=names, data=[[*row[:3], *map(float, row[3:])] for row in rows])
+    table = wandb.Table(
+        columns=names, data=[[*row[:3], *(float(cell) if cell else None for cell in row[3:])] for row in rows]
+    )
     artifact = wandb.Artifact(f"run-{session.run.id}-evaluation", type="evaluation")
     artifact.add(table, "scores")
     for name in ("summary.json", "table.md", "strip.png"):

@@ -40,6 +40,7 @@ LONG = MORE_ITS | {
     "warmup": 0.04,
     "final_share": 1.0,
 }
+MOSTLY_ITS = {"reside-its": 0.94, "reside-ots": 0.03, "outdoor-visibility": 0.03}
 LATE = {"crop": 128, "warmup": 0.05, "final_share": 0.01, "steps": 5000}
 TRIALS: dict[str, dict[str, Any]] = {
     "its-alone": {"recipe": {"reside-its": 1.0}},
@@ -54,6 +55,7 @@ TRIALS: dict[str, dict[str, Any]] = {
     "turned-l1-fast": MORE_ITS | {"learning_rate": 0.01},
     "rooms-1": LONG | {"start": "turned-l1"},
     "rooms-2": LONG | LATE | {"start": "rooms-1"},
+    "its-more": LONG | LATE | {"start": "rooms-2", "recipe": MOSTLY_ITS, "data": {"rooms": 0.95, "procedural": 0.05}, "batch": 8, "steps": 3000},
     "procedural-1": LONG | {"data": {"procedural": 1.0}, "seed": 0},
     "procedural-2": LONG | LATE | {"data": {"procedural": 1.0}, "start": "procedural-1"},
     **{f"seed{seed}": {"data": BOTH, "steps": 1200, "seed": seed} for seed in range(10)},

@@ -213,15 +213,15 @@ def checkpoint_faults(rng: Rng) -> list[tuple[str, Damage]]:
 
         return damage
 
-    def folder(path: Path, _: Path) -> None:
+    def link(path: Path, _: Path) -> None:
         path.unlink()
-        path.mkdir()
+        path.symlink_to("nowhere.npz")
 
     once: list[tuple[str, Damage]] = [
         ("emptied", lambda path, _: path.write_bytes(b"") and None),
         ("the older one under its name", lambda path, older: shutil.copyfile(older, path) and None),
         ("text", lambda path, _: path.write_text("hello\n") and None),
-        ("a folder", folder),
+        ("a link to nowhere", link),
         ("one byte more", lambda path, _: path.write_bytes(path.read_bytes() + b"\0") and None),
         ("an array missing", forge(lambda arrays: arrays.pop("array00003"))),
         ("an array of NaN", forge(lambda arrays: arrays.update(array00000=np.full(3, np.nan, np.float32)))),

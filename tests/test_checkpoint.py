@@ -88,6 +88,16 @@ def test_what_lies_after_the_newest_goes(tmp_path):
     assert files(tmp_path) == ["epoch-00000-step-0000001.npz"]
 
 
+def test_a_folder_of_the_name_stays_and_is_no_checkpoint(tmp_path):
+    (tmp_path / "epoch-00000-step-0000009.npz").mkdir()
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, state(0, step))
+    loaded, damaged = checkpoint.load_newest(tmp_path)
+    assert loaded.step == 3
+    assert damaged == ["epoch-00000-step-0000009.npz (not a file)"]
+    assert len(files(tmp_path)) == 1 + 2
+
+
 def test_files_that_are_none_of_ours_stay_and_are_not_read(tmp_path):
     checkpoint.save(tmp_path, state(0, 1))
     for name in ("epoch-1-step-2.npz", "epoch-00000-step-0000009.npz.bak", "epoch-x.npz", "notes.tmp"):

@@ -392,6 +392,12 @@ def test_resume_with_another_setting_is_refused_and_names_it(finished, pairs, tm
         fit.fit(FitPaths((pairs,), run, resume=True), dataclasses.replace(CONFIG, **{name: value}))
 
 
+def test_resume_with_what_decides_nothing_is_allowed(finished, pairs, tmp_path):
+    run = resumable(finished, tmp_path)
+    config = dataclasses.replace(CONFIG, on_nan="rollback", checkpoint_steps=7)
+    assert fit.fit(FitPaths((pairs,), run, resume=True, on_damage="skip"), config).epochs == 2
+
+
 def test_resume_on_other_data_is_refused(finished, tmp_path):
     other = make_dataset(tmp_path / "other", {"train": 3, "validation": 1}, size=(24, 32))
     with pytest.raises(RefusedError, match=r"has other settings.*dataset: "):
@@ -671,6 +677,25 @@ def test_flipped_bit_in_a_validation_shard_is_named_too(pairs, tmp_path):
     shard.write_bytes(content)
     with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is damaged at record \d"):
         fit.fit(FitPaths((copy,), tmp_path / "run"), CONFIG)
+
+
+def test_damage_is_skipped_counted_and_told(pairs, tmp_path, monkeypatch):
+    """Two of six records cannot be read; the file is as long as it was."""
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
+    copy = Path(shutil.copytree(pairs, tmp_path / "copy"))
+    shard = manifest.load(copy).shards_of("train")[0]
+    assert shard.records == 6
+    content = bytearray((copy / shard.name).read_bytes())
+    for place in (0.3, 0.6):
+        content[int(len(content) * place)] ^= 1
+    (copy / shard.name).write_bytes(content)
+    said: list[str] = []
+    done = fit.fit(FitPaths((copy,), tmp_path / "run", on_damage="skip"), CONFIG, say=said.append)
+    assert done.lost.counts == {shard.name: 2}
+    assert [row["lost"] for row in read_history(tmp_path / "run" / "history.csv")] == [2.0, 2.0]
+    told = f"went without damaged records: 2 (2 of '{shard.name}'); hazegen repair restores them"
+    assert sum(told in line for line in said) == 2
+    assert checkpoint.load_newest(tmp_path / "run" / "checkpoints")[0].meta["lost"] == {shard.name: 2}
 
 
 def test_early_stopping_stops(pairs, tmp_path):

@@ -250,7 +250,10 @@ def test_facts_of_a_run() -> None:
     ("words", "message"),
     [
         (["--wandb", "nonsense"], "wandb cannot be used. Expected auto|online|offline|off, received 'nonsense'"),
-        (["--wandb-models", "all"], "wandb_models cannot be used. Expected best|epoch|checkpoint|none, received 'all'"),
+        (
+            ["--wandb-models", "all"],
+            "--wandb-models cannot be used. Expected best|epoch|checkpoint|none, received 'all'",
+        ),
         (["--wandb-pictures", "-1"], "--wandb-pictures is out of range. Expected 0 or more, received -1"),
         (["--wandb-project", "a/b"], "--wandb-project cannot be used. Expected letters, digits, '_', '-' and '.', rec"),
         (["--wandb-entity", "a b"], "--wandb-entity cannot be used. Expected letters, digits, '_', '-' and '.', rec"),
@@ -449,8 +452,8 @@ def test_evaluation_online(
     for name in ("summary.json", "table.md", "strip.png"):
         assert wandb_server.content(scores, name) == Path("scores", name).read_bytes()
     assert (
-        run.summary["b/best/psnr"]
-        == json.loads(Path("scores/summary.json").read_text())["methods"]["b/best"]["psnr"]["mean"]
+        run.summary["b/best/psnr_rgb"]
+        == json.loads(Path("scores/summary.json").read_text())["methods"]["b/best"]["psnr_rgb"]["mean"]
     )
 
 

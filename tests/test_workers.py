@@ -152,7 +152,7 @@ from aodnet.trainer import Trainer
 rng = np.random.default_rng(0)
 clean = rng.random((10, 16, 16, 3)).astype(np.float32)
 batches = tf.data.Dataset.from_tensor_slices({"hazy": clean * 0.5 + 0.4, "clean": clean}).batch(4)
-config = FitConfig(batch=4, loss="l2=0.5, ssim=0.5", learning_rate=5e-3, warmup=0.0)
+config = FitConfig(batch=4, learning_rate=5e-3, warmup=0.0)
 told = {}
 for count in (0, 3):
     devices = [f"/cpu:{number}" for number in range(count)]
