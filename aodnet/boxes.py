@@ -52,8 +52,12 @@ def _areas(corners: Corners) -> NDArray[np.float64]:
     return areas
 
 
-def suppress(boxes: Boxes, threshold: float) -> Boxes:
-    """Non-maximum suppression within each class: a box goes where a surer one overlaps it by more than `threshold`."""
+def suppress(boxes: Boxes, threshold: float, limit: int) -> Boxes:
+    """Non-maximum suppression within each class: a box goes where a surer one overlaps it by more than `threshold`.
+
+    Args:
+        limit: Of those that stay, the surest so many are kept.
+    """
     kept: list[int] = []
     for number in np.unique(boxes.classes):
         own = np.flatnonzero(boxes.classes == number)
@@ -61,7 +65,7 @@ def suppress(boxes: Boxes, threshold: float) -> Boxes:
         # No threshold of scores: that was applied before.
         chosen = cv2.dnn.NMSBoxes(sides.tolist(), boxes.scores[own].tolist(), 0.0, threshold)
         kept += own[np.asarray(chosen, np.intp)].tolist()
-    return ranked(boxes.take(np.sort(np.asarray(kept, np.intp))), len(kept))
+    return ranked(boxes.take(np.sort(np.asarray(kept, np.intp))), limit)
 
 
 def match(found: Boxes, reference: Boxes, threshold: float) -> NDArray[np.int64]:
@@ -73,15 +77,13 @@ def match(found: Boxes, reference: Boxes, threshold: float) -> NDArray[np.int64]
     Args:
         found: The surest first, as Boxes always are.
     """
-    shared = np.where(
-        found.classes[:, None] == reference.classes[None, :], overlaps(found.corners, reference.corners), 0
-    )
-    partners = np.full(len(found), -1, np.int64)
+    partners, free = np.full(len(found), -1, np.int64), np.ones(len(reference), bool)
     for row in range(len(found)) if len(reference) else ():
-        best = int(np.argmax(shared[row]))
-        if shared[row, best] >= threshold:
-            partners[row] = best
-            shared[:, best] = 0.0
+        fitting = free & (reference.classes == found.classes[row])
+        shared = np.where(fitting, overlaps(found.corners[row : row + 1], reference.corners)[0], 0.0)
+        best = int(np.argmax(shared))
+        if shared[best] >= threshold:
+            partners[row], free[best] = best, False
     return partners
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from hazegen.errors import RefusedError, UsageError
 
 # Two boxes of one class that overlap more are one object, as in Ultralytics' and FastestDet's own code.
 SUPPRESSION_IOU = 0.45
+# What is left after that counts up to so many boxes a picture, the surest ones.
+MAX_BOXES = 300
 MAX_SIDE = 4096
 MAX_NAMES_BYTES = 1_000_000
 
@@ -135,7 +138,7 @@ def detect(detector: Detector, pixels: NDArray[np.uint8], name: str) -> Boxes:
     except ValueError as error:
         received = f"{error}, for the picture '{name}'"
         raise _not_told(detector.file, received) from None
-    kept = boxes.suppress(found, SUPPRESSION_IOU)
+    kept = boxes.suppress(found, SUPPRESSION_IOU, MAX_BOXES)
     corners = boxes.to_picture(kept.corners, placement, width, height)
     inside = np.flatnonzero((corners[:, 2:] > corners[:, :2]).all(axis=1))
     return Boxes(corners, kept.scores, kept.classes).take(inside)
@@ -229,7 +232,8 @@ def _is_name(name: str) -> bool:
 
 def _told_apart(names: list[str]) -> tuple[str, ...]:
     """Names that stand there twice get their number."""
-    return tuple(f"{name} #{number}" if names.count(name) > 1 else name for number, name in enumerate(names))
+    times = Counter(names)
+    return tuple(f"{name} #{number}" if times[name] > 1 else name for number, name in enumerate(names))
 
 
 def _literal(text: str) -> Any:

@@ -96,22 +96,13 @@ def fit(
         trainer.restore(saved)
         runs.recall(run, saved)
         say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
-    faults.check_together(trainer, run, saved)
-    folder = None
-    if run.is_chief:
-        if not paths.resume:
-            runs.write_start(run)
-            faults.save(trainer, run, 0, 0)
-        folder = run_folder.RunFolder(paths.out, saved.epoch)
-    callbacks = keras.callbacks.CallbackList(
-        [*([folder, *_tensorboard(paths.out)] if folder else []), *extra],
-        model=trainer.result,
-        epochs=config.epochs,
-        steps=run.steps,
-    )
     try:
-        if folder is not None:
-            folder.examples = _examples(run)
+        faults.check_together(trainer, run, saved)
+        folder = _open_folder(trainer, run, saved)
+        own = [folder, *_tensorboard(paths.out)] if folder else []
+        callbacks = keras.callbacks.CallbackList(
+            [*own, *extra], model=trainer.result, epochs=config.epochs, steps=run.steps
+        )
         done = _run_all(trainer, run, saved, callbacks, folder)
     except tf.errors.OpError as error:
         faults.explain(error, run)
@@ -120,6 +111,18 @@ def fit(
     best = max(rows, key=lambda row: row["val_psnr_rgb"], default={})
     seconds = time.monotonic() - began
     return Fitted(paths.out, device, done, best, seconds, tuple(sorted(run.skipped)), run.lost)
+
+
+def _open_folder(trainer: Trainer, run: Run, saved: Checkpoint) -> run_folder.RunFolder | None:
+    """The run folder, with a first checkpoint in it where it is new; none in a process that does not write."""
+    if not run.is_chief:
+        return None
+    if not run.paths.resume:
+        runs.write_start(run)
+        faults.save(trainer, run, 0, 0)
+    folder = run_folder.RunFolder(run.paths.out, saved.epoch)
+    folder.examples = _examples(run)
+    return folder
 
 
 def _run_all(

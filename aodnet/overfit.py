@@ -1,7 +1,7 @@
 """aodnet overfit: trains on one batch for ever, to see whether the network learns at all.
 
-A network that cannot learn eight pictures by heart will not learn eight thousand. Data, range, colours, loss and
-learning rate can be looked at here in half a minute.
+A network whose loss on eight pictures does not fall will not learn eight thousand. Data, range, colours, loss and
+learning rate can be looked at here in a minute.
 """
 
 import dataclasses
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from aodnet.config import FitConfig, FitPaths
 from aodnet.streaming import CacheOptions
@@ -34,7 +36,8 @@ class OverfitOptions(CacheOptions):
 
     data: tuple[Path, ...]
     out: Path = Path("overfit.png")
-    share: float = 0.5
+    # So small a network learns no picture by heart: 300 steps left 65 to 74 % on procedural scenes under reside-its.
+    share: float = 0.9
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,12 +172,17 @@ def _hints_of_data(hazy: Any, clean: Any) -> list[str]:
     hints = []
     if abs(hazy - clean).mean() < _SAME:
         hints.append("Hazy and clean are all but equal: is there any haze in this data?")
-    elif hazy.std(axis=(1, 2)).mean() > clean.std(axis=(1, 2)).mean():
+    elif _contrast(hazy) > _contrast(clean):
         hints.append("The hazy pictures have more contrast than the clean ones: are the two swapped?")
     brightest = max(hazy.max(), clean.max())
     if brightest < _DARK:
         hints.append(f"The brightest value is {brightest:.4f} where white is 1: is the range wrong?")
     return hints
+
+
+def _contrast(pictures: Any) -> float:
+    """Mean difference of neighbours. Not the spread of all pixels: far haze in a dark room makes that larger."""
+    return sum(float(abs(np.diff(pictures, axis=axis)).mean()) for axis in (1, 2))
 
 
 def _hint_of_rate(losses: list[float], *, dead: bool) -> str:

@@ -7,7 +7,7 @@
 The datasets are of `hazegen make --kind scenes`; docs/experiments.md has the commands. All scenes stay in memory, each
 crop gets haze of its own by hazegen.sampling, and the trainer is compiled (native/): a step of 8 crops of 128 pixels
 takes 22 ms of one core, SSIM included. A trial appends one line to experiments.jsonl in --out: its settings, its time,
-and PSNR and SSIM on the validation scenes of `rooms` under four laws of haze. The test scenes are not read.
+and PSNR and SSIM on the validation scenes of `rooms` under four laws of haze. Test scenes are read with --test alone.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from hazegen.recipe import Recipe
 
 # Laws that are scored, and hazes a scene.
 LAWS = {"reside-its": 2, "reside-ots": 1, "outdoor-visibility": 1, "aod-released": 1}
+NAMES = ("psnr", "ssim")
 TABLE_STEPS = 1000  # steps until the next table of hazes is drawn
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--trial", nargs="+", default=[], choices=sorted(TRIALS), metavar="NAME")
     parser.add_argument("--steps", type=int, help="another length, for a look")
-    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="weight files to score as well")
+    parser.add_argument("--test", nargs="+", default=[], metavar="WEIGHTS", help="score these on the test scenes alone")
     parser.add_argument("--check", action="store_true", help="hold the compiled trainer against Keras, and stop")
     parser.add_argument("--out", type=Path, default=Path("build/experiments"), help="folder for rows and weights")
     given = parser.parse_args()
@@ -49,9 +50,10 @@ def main() -> None:
     if given.check:
         print(json.dumps(agreement(library, validation)))
         return
-    for path in given.weights:
-        vector = native.from_keras(weights.load(path))
-        report(given.out, {"weights": path.name, "validation": validate(library, validation, vector, 3)})
+    if given.test:
+        for row in score_test(library, folders, given.test):
+            report(given.out, row, "test.jsonl")
+        return
     for name in given.trial:
         settings = BASE | TRIALS[name] | ({"steps": given.steps} if given.steps else {})
         trained, row = run_trial(library, settings, folders, given.out)
@@ -60,11 +62,52 @@ def main() -> None:
         report(given.out, {"trial": name, **settings, **row})
 
 
-def report(out: Path, row: dict[str, Any]) -> None:
+def report(out: Path, row: dict[str, Any], file_name: str = "experiments.jsonl") -> None:
     line = json.dumps(row)
     print(line, flush=True)
-    with (out / "experiments.jsonl").open("a", encoding="utf-8") as file:
+    with (out / file_name).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
+
+
+def score_test(library: Any, folders: Mapping[str, Path], names: list[str]) -> Iterator[dict[str, Any]]:
+    """Rows for the hazy input and all weights, under each law on rooms, and outdoors on procedural streets.
+
+    Each has the mean PSNR [dB] and SSIM, under the first law those without a pixel's surroundings, and the differences
+    to the first weights with 95 % intervals over scenes.
+    """
+    rooms, streets = (native.read_scenes(folders[name], "test") for name in ("rooms", "procedural"))
+    outdoors = [number for number, key in enumerate(streets.keys) if "street" in key]
+    cases = [("rooms", rooms, law, LAWS[law], range(len(rooms.keys))) for law in LAWS]
+    cases += [("streets", streets, law, 1, outdoors) for law in ("reside-ots", "outdoor-visibility")]
+    vectors = {name: native.from_keras(weights.load(weights.find_weights(name))) for name in names}
+    for scene_set, scenes, law, count, numbers in cases:
+        hazes = hazes_of(scenes, law, count, "test")
+        hazes = hazes[np.isin(hazes["scene"], numbers)]
+        case = {"scenes": scene_set, "law": law, "pictures": len(hazes)}
+        yield case | {"weights": "hazy input", **means(native.score(library, 3, vectors[names[0]], scenes, hazes, 2))}
+        first = native.score(library, 3, vectors[names[0]], scenes, hazes)
+        for name, vector in vectors.items():
+            found = native.score(library, 3, vector, scenes, hazes)
+            curve = {}
+            if law == next(iter(LAWS)):
+                curve = {"curve": means(native.score(library, 3, vector, scenes, hazes, 1))}
+            more = {
+                f"{what}_more": interval(one - other, count)
+                for what, one, other in zip(NAMES, found, first, strict=True)
+            }
+            yield case | {"weights": name, **means(found), **curve, **more}
+
+
+def means(found: tuple[NDArray, NDArray]) -> dict[str, float]:
+    return {name: round(float(values.mean()), 4) for name, values in zip(NAMES, found, strict=True)}
+
+
+def interval(differences: NDArray, count: int) -> list[float]:
+    """Mean of differences, and its 95 % interval by 2,000 draws of scenes, each with its `count` pictures."""
+    of_scenes = differences.reshape(-1, count).mean(axis=1)
+    rng = sampling.generator(0, "bootstrap")
+    drawn = of_scenes[rng.integers(len(of_scenes), size=(2000, len(of_scenes)))].mean(axis=1)
+    return [round(float(v), 4) for v in (of_scenes.mean(), *np.quantile(drawn, (0.025, 0.975)))]
 
 
 def run_trial(
@@ -94,16 +137,24 @@ def draw_tables(
     counts: list[int], shares: list[float], scenes: native.Scenes, settings: Mapping[str, Any]
 ) -> Iterator[NDArray]:
     """One table of hazes after the other: dataset by share, scene evenly, recipe by weight, haze by the recipe."""
-    recipes, weights_ = read_recipes(settings["recipe"]), list(settings["recipe"].values())
+    laws = list(of_datasets(settings).values())
+    recipes = [read_recipes(law) for law in laws]
     starts = np.cumsum([0, *counts])
     for number in range(1 << 30):
         rng = sampling.generator(settings["seed"], "hazes", number)
-        size = TABLE_STEPS * settings["batch"]
-        parts = rng.choice(len(counts), size, p=np.array(shares) / sum(shares))
-        chosen = rng.choice(len(recipes), size, p=np.array(weights_) / sum(weights_))
-        places = starts[parts] + rng.integers(np.array(counts)[parts])
-        rows = [native.draw(scenes, int(place), recipes[r], rng) for place, r in zip(places, chosen, strict=True)]
+        parts = rng.choice(len(counts), TABLE_STEPS * settings["batch"], p=np.array(shares) / sum(shares))
+        rows = []
+        for part in parts:
+            law = np.array(list(laws[part].values()))
+            recipe = recipes[part][rng.choice(len(law), p=law / law.sum())]
+            rows.append(native.draw(scenes, int(starts[part] + rng.integers(counts[part])), recipe, rng))
         yield np.stack(rows)
+
+
+def of_datasets(settings: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Recipes and their weights for each dataset, which may all have the same."""
+    recipe = settings["recipe"]
+    return {name: recipe.get(name, recipe) for name in settings["data"]}
 
 
 def read_recipes(names: Mapping[str, float]) -> list[Recipe]:
@@ -114,19 +165,24 @@ def read_recipes(names: Mapping[str, float]) -> list[Recipe]:
 
 def validate(library: Any, scenes: native.Scenes, vector: NDArray, filters: int) -> dict[str, list[float]]:
     """Mean PSNR [dB] and SSIM under each law, and under the first without the surroundings of a pixel."""
-    found = {law: native.score(library, filters, vector, scenes, validation_hazes(scenes, law)) for law in LAWS}
+    found = {
+        law: native.score(library, filters, vector, scenes, hazes_of(scenes, law, LAWS[law], "validation"))
+        for law in LAWS
+    }
     first = next(iter(LAWS))
-    found["curve alone"] = native.score(library, filters, vector, scenes, validation_hazes(scenes, first), mode=1)
+    found["curve alone"] = native.score(
+        library, filters, vector, scenes, hazes_of(scenes, first, LAWS[first], "validation"), mode=1
+    )
     return {law: [round(float(psnr.mean()), 3), round(float(ssim.mean()), 4)] for law, (psnr, ssim) in found.items()}
 
 
-def validation_hazes(scenes: native.Scenes, law: str) -> NDArray:
-    """The same hazes for every trial."""
+def hazes_of(scenes: native.Scenes, law: str, count: int, purpose: str) -> NDArray:
+    """`count` hazes of each scene, always the same ones for one purpose."""
     (recipe,) = read_recipes({law: 1.0})
     rows = []
     for number, key in enumerate(scenes.keys):
-        rng = sampling.generator(0, "validation", law, key)
-        rows += [native.draw(scenes, number, recipe, rng) for _ in range(LAWS[law])]
+        rng = sampling.generator(0, purpose, law, key)
+        rows += [native.draw(scenes, number, recipe, rng) for _ in range(count)]
     return np.stack(rows)
 
 
@@ -134,7 +190,7 @@ def agreement(library: Any, scenes: native.Scenes) -> dict[str, float]:
     """Largest differences between the compiled trainer and Keras: in loss, gradient, PSNR [dB] and SSIM."""
     apart = {"loss": 0.0, "gradient": 0.0, "psnr": 0.0, "ssim": 0.0}
     one = {"batch": 1, "poses": 1, "beta_1": 0.0, "clip_norm": 1e9, "warmup": 1.0, "steps": 1}  # a step of length 0
-    hazes = validation_hazes(scenes, "reside-its")[:1]
+    hazes = hazes_of(scenes, "reside-its", 1, "validation")[:1]
     part = native.window(scenes, hazes[0], 128)
     hazes["scene"] = 0
     hazy, clean = native.hazed(part, hazes[0])

@@ -40,7 +40,26 @@ LONG = MORE_ITS | {
     "warmup": 0.04,
     "final_share": 1.0,
 }
+APART_DATA = {"rooms": 0.8, "procedural": 0.2}
 MOSTLY_ITS = {"reside-its": 0.94, "reside-ots": 0.03, "outdoor-visibility": 0.03}
+# By dataset: streets are haze outdoors above all.
+APART = {
+    "rooms": {"reside-its": 0.85, "reside-ots": 0.08, "outdoor-visibility": 0.07},
+    "procedural": {"reside-its": 0.1, "reside-ots": 0.7, "outdoor-visibility": 0.2},
+}
+PROCEDURAL = {
+    "data": {"procedural": 1.0},
+    "recipe": {"reside-its": 0.5, "haze-aug-like": 0.1, "reside-ots": 0.25, "outdoor-visibility": 0.15},
+}
+# With light down to 0.5, for dim pictures, and a loss that follows PSNR.
+DARKER = {
+    "loss": "log-mse=0.1, ssim=0.5",
+    "data": {"rooms": 0.84, "procedural": 0.16},
+    "recipe": {
+        "rooms": {"reside-its": 0.82, "haze-aug-like": 0.08, "reside-ots": 0.05, "outdoor-visibility": 0.05},
+        "procedural": {"reside-its": 0.1, "reside-ots": 0.8, "outdoor-visibility": 0.1},
+    },
+}
 LATE = {"crop": 128, "warmup": 0.05, "final_share": 0.01, "steps": 5000}
 TRIALS: dict[str, dict[str, Any]] = {
     "its-alone": {"recipe": {"reside-its": 1.0}},
@@ -55,8 +74,8 @@ TRIALS: dict[str, dict[str, Any]] = {
     "turned-l1-fast": MORE_ITS | {"learning_rate": 0.01},
     "rooms-1": LONG | {"start": "turned-l1"},
     "rooms-2": LONG | LATE | {"start": "rooms-1"},
-    "its-more": LONG | LATE | {"start": "rooms-2", "recipe": MOSTLY_ITS, "data": {"rooms": 0.95, "procedural": 0.05}, "batch": 8, "steps": 3000},
-    "procedural-1": LONG | {"data": {"procedural": 1.0}, "seed": 0},
-    "procedural-2": LONG | LATE | {"data": {"procedural": 1.0}, "start": "procedural-1"},
+    "rooms-3": LONG | LATE | {"start": "rooms-2", "recipe": APART, "data": APART_DATA, "batch": 8, "steps": 4000},
+    "rooms-4": LONG | LATE | DARKER | {"start": "rooms-3", "batch": 8, "steps": 3000},
+    "procedural": LONG | PROCEDURAL | {"batch": 8, "steps": 2000, "warmup": 0.05, "final_share": 0.01},
     **{f"seed{seed}": {"data": BOTH, "steps": 1200, "seed": seed} for seed in range(10)},
 }

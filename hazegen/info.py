@@ -14,6 +14,7 @@ from hazegen import card, engine, heads, manifest, records, scene_records, store
 from hazegen.collect import read_table
 from hazegen.errors import VerifyError
 from hazegen.manifest import SPLITS, Manifest, Shard
+from hazegen.recipe import Recipe
 from hazegen.recipe import Draw, Recipe
 
 # Of a larger dataset the numbers of some shards are read, spread evenly: 20,000 take 3 s (one core, local disk).
@@ -88,7 +89,7 @@ def look(folder: Path, most: int | None = None) -> Info:
     few, many = (MOST_REMOTE_SCENES, MOST_SCENES) if scenes else (MOST_REMOTE, MOST_RECORDS)
     shards = _spread([s for s in known.shards if s.records], most or (few if stores.is_remote(folder) else many))
     manifest.check_shards(folder, shards)
-    numbers = _read_distances(folder, shards) if scenes else _read_numbers(folder, shards)
+    numbers = _read_distances(folder, shards, known) if scenes else _read_numbers(folder, shards)
     codes = Counter(row["code"] for row in read_table(folder) if row["fate"] == "rejected")
     drawn = tuple(_histogram(numbers[name], *shown) for name, shown in _shown(known).items())
     read = sum(shard.records for shard in shards), len(shards)
@@ -131,22 +132,23 @@ def _read_shard(task: tuple[Path, int], report: engine.Report) -> NDArray[np.flo
     return numbers
 
 
-def _read_distances(folder: Path, shards: Sequence[Shard]) -> dict[str, NDArray[np.float64]]:
+def _read_distances(folder: Path, shards: Sequence[Shard], known: Manifest) -> dict[str, NDArray[np.float64]]:
     """Distances, largest distance and share without surface of the scenes of some shards."""
-    tasks = ((folder / shard.name, shard.records) for shard in shards)
+    recipe = scene_records.recipe_of(known)
+    tasks = ((folder / shard.name, shard.records, recipe) for shard in shards)
     found = list(engine.run(_read_scenes, tasks, min(READERS, engine.cores()), lambda _: None))
     empty = [np.empty(0)] * len(SCENES_SHOWN)
     return dict(zip(SCENES_SHOWN, map(np.concatenate, zip(empty, *found, strict=True)), strict=True))
 
 
-def _read_scenes(task: tuple[Path, int], report: engine.Report) -> tuple[NDArray[np.float64], ...]:
+def _read_scenes(task: tuple[Path, int, Recipe], report: engine.Report) -> tuple[NDArray[np.float64], ...]:
     """As `_read_distances`, of one shard."""
-    path, count = task
+    path, count, recipe = task
     distance_m, largest_m, no_surface = [], [], []
     try:
         for record in records.read_shard(path):
             values = records.decode(record, "scenes")
-            scene_records.check(values)
+            scene_records.check(values, recipe)
             found = scene_records.distances(values)
             sparse = found[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
             distance_m.append(sparse[np.isfinite(sparse)])

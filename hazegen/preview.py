@@ -1,5 +1,6 @@
 """hazegen preview: a contact sheet of pairs or scenes, to be looked at before anything is trained."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from hazegen import images, manifest, records, stores
+from hazegen import heads, images, manifest, records, stores
 from hazegen.errors import UsageError
+from hazegen.heads import Head
 from hazegen.manifest import Manifest
 
 TILE = 240
@@ -59,41 +61,45 @@ def preview(folder: Path, out: Path, pairs: int = 12, split: str | None = None) 
 
 
 def choose(folder: Path, pairs: int, split: str | None = None) -> list[dict[str, Any]]:
-    """`pairs` records, of different scenes first, thin and thick haze in turn."""
-    scenes: dict[str, list[dict[str, Any]]] = {}
+    """`pairs` records, of different scenes first, thin and thick haze in turn: chosen by their heads, then read."""
+    scenes: dict[str, list[tuple[Path, Head]]] = {}
     # Stored scenes have no haze of their own: they stay in the order of the shards.
-    for values in sorted(sample(folder, 8 * pairs, split), key=lambda values: values.get("beta", (0.0, 0.0))[1]):
-        scenes.setdefault(values["scene"], []).append(values)
+    for path, head in sorted(_heads(folder, 8 * pairs, split), key=lambda one: one[1].values.get("beta", (0.0, 0.0))[1]):
+        scenes.setdefault(head.values["scene"], []).append((path, head))
     groups = [scenes[name] for name in sorted(scenes, key=records.hash_order)]
     turns = [
         group[(number * 7 + turn) % len(group)]
         for turn in range(max(map(len, groups)))
         for number, group in enumerate(groups)
     ]
-    unique = list({values["key"]: values for values in turns}.values())
-    return unique[:pairs]
+    unique = list({head.values["key"]: (path, head) for path, head in turns}.values())[:pairs]
+    return [_whole(path, head, manifest.load(folder).kind) for path, head in unique]
 
 
-def sample(folder: Path, count: int, split: str | None = None) -> Iterator[dict[str, Any]]:
+def sample(folder: Path, count: int) -> Iterator[dict[str, Any]]:
     """About `count` records: the first ones of some shards, which are in no order that has to do with haze."""
-    known = manifest.load(folder)
-    shards = [s for s in known.shards if s.records] if split is None else known.shards_of(split)
-    shards = shards[:: -(-len(shards) // MOST_SHARDS)]
-    for shard in shards:
-        yield from _first(folder / shard.name, -(-count // len(shards)), known.kind)
+    kind = manifest.load(folder).kind
+    return (_whole(path, head, kind) for path, head in _heads(folder, count))
 
 
 def mean_transmission(folder: Path, count: int = 256) -> tuple[float, int]:
     """Mean transmission over about `count` pairs of a dataset, and how many they were."""
-    found = [values["mean_transmission"] for values in sample(folder, count)]
+    found = [head.values["mean_transmission"] for _, head in _heads(folder, count)]
     return sum(found) / len(found), len(found)
 
 
-def _first(path: Path, count: int, kind: records.Kind) -> Iterator[dict[str, Any]]:
-    for number, record in enumerate(records.read_shard(path)):
-        if number == count:
-            return
-        yield records.decode(record, kind)
+def _heads(folder: Path, count: int, split: str | None = None) -> Iterator[tuple[Path, Head]]:
+    """As `sample`, without the pictures, and the shard that each is in."""
+    known = manifest.load(folder)
+    shards = [s for s in known.shards if s.records] if split is None else known.shards_of(split)
+    shards = shards[:: -(-len(shards) // MOST_SHARDS)]
+    for path in (folder / shard.name for shard in shards):
+        for head in itertools.islice(heads.read_heads(path, kind=known.kind), -(-count // len(shards))):
+            yield path, head
+
+
+def _whole(path: Path, head: Head, kind: records.Kind) -> dict[str, Any]:
+    return records.decode(heads.read_record(path, head.offset, head.length), kind)
 
 
 def picture_of(values: dict[str, Any], name: str, known: Manifest) -> NDArray[np.uint8]:

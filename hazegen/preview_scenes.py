@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import config, images, scene_records
+from hazegen import images, scene_records
 from hazegen.manifest import Manifest
-from hazegen.recipe import Recipe
 from hazegen.sampling import HazeParams, count_variants
 
 Pixels = NDArray[np.uint8]
@@ -16,14 +15,9 @@ Pixels = NDArray[np.uint8]
 SHOWN = 2
 
 
-def recipe_of(known: Manifest) -> Recipe:
-    """The recipe of a dataset of scenes."""
-    return config.build(Recipe, dict(known.recipe), "recipe.")
-
-
 def haze_of(values: dict[str, Any], known: Manifest, count: int = SHOWN) -> list[HazeParams]:
     """What a dataset of pairs of the same recipe and seed would have first for this scene."""
-    recipe = recipe_of(known)
+    recipe = scene_records.recipe_of(known)
     most = count_variants(recipe, None)
     return scene_records.draw_haze(values, recipe, known.seed, min(count, most))
 

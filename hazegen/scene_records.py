@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import clean_bytes, images, records, render, sampling, variants, warm
+from hazegen import clean_bytes, config, images, records, render, sampling, variants, warm
 from hazegen.geometry import Camera
+from hazegen.manifest import Manifest
 from hazegen.recipe import Recipe
 from hazegen.sampling import HazeParams
 from hazegen.scenes import Scene
@@ -77,8 +78,13 @@ def distances(values: Mapping[str, Any]) -> Floats:
     return distance_m
 
 
-def check(values: Mapping[str, Any]) -> None:
-    """Holds the numbers of a record against each other.
+def recipe_of(known: Manifest) -> Recipe:
+    """The recipe of a dataset of scenes."""
+    return config.build(Recipe, dict(known.recipe), "recipe.")
+
+
+def check(values: Mapping[str, Any], recipe: Recipe) -> None:
+    """Holds the numbers of a record against each other and against the recipe of its dataset.
 
     Raises:
         ValueError: Names the first that cannot be so.
@@ -98,11 +104,16 @@ def check(values: Mapping[str, Any]) -> None:
     focal = (fx > 0.0 and fy > 0.0) or not any(values["camera"])
     if not focal or not np.isfinite(values["camera"]).all():
         raise ValueError(f"camera expected focal lengths above 0, or zeros, received {fx:.6g}, {fy:.6g}")
-    if values["key"] != values["scene"] or values["along_ray"] not in (0, 1):
+    along_ray = int(recipe.path == "ray")
+    if values["key"] != values["scene"] or values["along_ray"] != along_ray:
         raise ValueError(
-            f"key and along_ray expected the scene's name and 0 or 1, received '{values['key']}' of "
+            f"key and along_ray expected the scene's name and {along_ray}, received '{values['key']}' of "
             f"'{values['scene']}' and {values['along_ray']}"
         )
+    light = values.get("estimated_light")
+    wanted = "a colour in [0, 1]" if recipe.light_is_estimated else None
+    if (light is None) != (wanted is None) or not all(0.0 <= channel <= 1.0 for channel in light or ()):
+        raise ValueError(f"estimated_light expected {wanted or 'none'}, received {light or 'none'}")
 
 
 def _intrinsics(camera: Camera | None) -> tuple[float, float, float, float]:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from hazegen import engine, images, manifest, records, scene_records, shards, stores
 from hazegen.errors import HazegenError, RefusedError, StoreError, VerifyError
 from hazegen.manifest import MANIFEST, TABLES, Manifest, Shard
+from hazegen.recipe import Recipe
 
 # Where repair works, inside the dataset's folder.
 REPAIRS = ".repair"
@@ -72,6 +73,7 @@ class _Task:
     folder: Path
     shard: Shard
     known: Manifest
+    recipe: Recipe | None  # of scenes
     quick: bool
 
 
@@ -99,7 +101,8 @@ def check(
     workers = engine.cores() if workers is None else workers
     engine.check_workers(workers)
     chosen = [shard for shard in known.shards if only is None or shard.name in only]
-    tasks = (_Task(folder, shard, known, quick) for shard in chosen)
+    recipe = scene_records.recipe_of(known) if known.kind == "scenes" else None
+    tasks = (_Task(folder, shard, known, recipe, quick) for shard in chosen)
     with tqdm(total=sum(shard.records for shard in chosen), unit=known.unit, desc="verifying", disable=None) as bar:
         rows = sorted(engine.run(_verify_shard, tasks, workers, bar.update), key=lambda row: row.shard.name)
     temporary, unknown = list_strangers(folder, {shard.name for shard in known.shards})
@@ -184,7 +187,7 @@ def _verify_shard(task: _Task, report: engine.Report) -> Verified:
         for record in records.read_shard(path):
             digest.update(records.frame(record))
             if not task.quick:
-                wrong = wrong or _check_record(record, task.known, count, looks)
+                wrong = wrong or _check_record(record, task, count, looks)
             count += 1
             report(1)
     except (OSError, HazegenError) as error:
@@ -215,13 +218,13 @@ def problem_of(error: Exception) -> str:
     return f"{error.strerror}" if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
 
 
-def _check_record(record: bytes, known: Manifest, number: int, looks: dict[str, int]) -> str:
+def _check_record(record: bytes, task: _Task, number: int, looks: dict[str, int]) -> str:
     """What is wrong with one record, or nothing; adds the look of a scene that was not met before."""
     try:
-        values = records.decode(record, known.kind)
-        pixels = _pictures(values, known)
-        if known.kind == "scenes":
-            scene_records.check(values)
+        values = records.decode(record, task.known.kind)
+        pixels = _pictures(values, task.known)
+        if task.recipe is not None:
+            scene_records.check(values, task.recipe)
     except ValueError as error:
         return f"record {number}: {str(error).split(chr(10))[0]}"
     if values["scene"] not in looks:

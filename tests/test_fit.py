@@ -1,5 +1,6 @@
 """The training loop: it learns, leaves a complete run folder, resumes to the bit, and stops at NaN."""
 
+import argparse
 import csv
 import dataclasses
 import json
@@ -16,12 +17,13 @@ import tensorflow as tf
 import yaml
 from aodnet_fixtures import make_dataset, smooth
 
-from aodnet import checkpoint, data, fit, losses, metrics, model, run, trainer, weights
+from aodnet import checkpoint, cli_fit, data, fit, losses, metrics, model, run, trainer, weights
 from aodnet.config import FitConfig, FitPaths
 from aodnet.run_folder import read_history
 from hazegen import config as configs
 from hazegen import manifest
 from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
+from hazegen.make import make
 
 # 6 training records in 3 steps, 2 validation records.
 CONFIG = FitConfig(epochs=2, batch=2, crop=16, learning_rate=2e-3, warmup=0.0, checkpoint_steps=2)
@@ -434,6 +436,26 @@ def test_damaged_newest_checkpoint_falls_back_and_says_so(finished, pairs, tmp_p
     assert rows[1]["loss"] == pytest.approx(expected[1]["loss"], rel=1e-4)
 
 
+# --- scenes ---
+
+
+def test_scenes_are_hazed_while_training(photos, make_options, load_recipe, tmp_path, monkeypatch):
+    """By two recipes; a resume compares what they are, not how they were named."""
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
+    options = make_options(photos, tmp_path / "scenes", variants=None, kind="scenes")
+    make(dataclasses.replace(options, splits="train=0.75,validation=0.25"), load_recipe("aod-released"))
+    config = dataclasses.replace(CONFIG, epochs=1, steps=5, crop=32, recipe="aod-released=0.5, aod-paper=0.5")
+    watch = Watch()
+    paths = FitPaths((tmp_path / "scenes",), tmp_path / "run")
+    assert fit.fit(paths, config, extra=(watch,)).epochs == 1
+    assert min(watch.losses) > 1e-4  # hazy is not clean
+    assert len(set(watch.losses)) == 5
+    again = dataclasses.replace(paths, resume=True)
+    assert fit.fit(again, dataclasses.replace(config, recipe="aod-released=0.5,aod-paper=0.5")).epochs == 1
+    with pytest.raises(RefusedError, match=r"has other settings.*received recipes: "):
+        fit.fit(again, dataclasses.replace(config, recipe="aod-released"))
+
+
 # --- what ends a run ---
 
 
@@ -738,3 +760,39 @@ def test_weight_decay_of_0_is_allowed(pairs, tmp_path):
         fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, epochs=1, weight_decay=0.0)).epochs
         == 1
     )
+
+
+# --- options ---
+
+
+def options_of(*words: str) -> tuple[FitPaths, FitConfig]:
+    parser = argparse.ArgumentParser()
+    cli_fit.add_fit_options(parser)
+    return cli_fit.read_fit_options(parser.parse_args(words))
+
+
+def test_data_and_weights_are_read():
+    paths, config = options_of("--data", "a", "b", "--data", "c", "--weights", "0.7, 0.2,1", "--on-damage", "skip")
+    assert paths == FitPaths((Path("a"), Path("b"), Path("c")), weights=(0.7, 0.2, 1.0), on_damage="skip")
+    assert config.loss == "l1=1, ssim=0.2"  # of default.yaml
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "a,b"], r"--weights cannot be read. Expected numbers .*received 'a,b'"),
+        (["--weights", "1"], r"--weights cannot be used. Expected 2 numbers above 0.*received 1.0"),
+        (["--weights", "1,0"], r"--weights cannot be used.*received 1.0, 0.0"),
+        (["--weights", "1,nan"], r"--weights cannot be used"),
+        (["--on-damage", "hope"], r"on_damage|on-damage"),
+        (["--on-nan", "hope"], r"on_nan|on-nan"),
+        (["--precision", "float64"], "precision"),
+        (["--optimizer", "sgd"], "optimizer"),
+        (["--ema", "1"], r"ema is out of range. Expected a share in \[0, 1\)"),
+        (["--steps", "0"], "steps is out of range. Expected at least 1"),
+        (["--filters", "0"], "filters is out of range. Expected 1 to 256"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(words, message):
+    with pytest.raises(UsageError, match=message):
+        options_of("--data", "a", "b", *words)

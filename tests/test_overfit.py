@@ -54,7 +54,7 @@ def test_a_network_that_does_not_learn(pairs, tmp_path, capsys):
     argv = ("--data", pairs, "--out", tmp_path / "o.png", *OPTIONS[:-1], 1e-4, "--steps", 5)
     assert ran(cli_trials.run_overfit, *argv) == 3
     said = capsys.readouterr()
-    assert "The network does not learn one batch. Expected a loss below 50% of the first after 5 steps" in said.err
+    assert "The network does not learn one batch. Expected a loss below 90% of the first after 5 steps" in said.err
     assert "raise --learning-rate (aodnet find-lr suggests one) or --steps." in said.err
     assert "the network learns" not in said.out
     assert (tmp_path / "o.png").exists()
@@ -83,6 +83,9 @@ def test_hints_of_the_data():
     assert overfit._hints_of_data(hazy, clean) == []
     assert "are all but equal: is there any haze" in overfit._hints_of_data(clean, clean)[0]
     assert "are the two swapped?" in overfit._hints_of_data(clean, hazy)[0]
+    # Haze that lies over one half of a dark picture spreads its values further, but takes contrast away.
+    dark, far = 0.2 * clean, (np.arange(8) < 4)[:, None, None]
+    assert overfit._hints_of_data(np.where(far, 0.3 * dark + 0.6, dark), dark) == []
     assert overfit._hints_of_data(hazy / 255, clean / 255)[-1].startswith("The brightest value is 0.003")
 
 

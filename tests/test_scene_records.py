@@ -199,7 +199,7 @@ def test_a_scene_is_stored_once_with_all_that_its_haze_needs(stored, photos):
         assert values["along_ray"] == 1
         assert values["camera"] == pytest.approx([camera[name] for name in ("fx", "fy", "cx", "cy")])
         assert len(values["estimated_light"]) == 3
-        assert scene_records.check(values) is None
+        assert scene_records.check(values, scene_records.recipe_of(manifest.load(stored))) is None
     known = manifest.load(stored)
     assert (known.variants, known.maps, known.inputs["used"]) == (1, False, 8)
     assert known.recipe["name"] == "foggy-cityscapes-150m"
@@ -406,7 +406,7 @@ def test_preview_shows_clean_distances_and_the_recipes_haze(stored, tmp_path):
     assert sheet.shape[1] == 3 * preview.TILE + 2 * preview.MARGIN  # a constant recipe has one haze
     (values, *_) = preview.choose(stored, 2)
     known = manifest.load(stored)
-    (haze,) = scene_records.draw_haze(values, preview_scenes.recipe_of(known), known.seed, 1)
+    (haze,) = scene_records.draw_haze(values, scene_records.recipe_of(known), known.seed, 1)
     clean = images.decode_stored(values["clean"], "png", 64, 96, "clean")
     hazy = scene_records.render_haze(values, clean, haze, "srgb").hazy
     shown = sheet[preview.MARGIN : preview.MARGIN + 160, preview.MARGIN + 2 * preview.TILE :][:, : preview.TILE]

@@ -469,3 +469,14 @@ def test_failing_log_of_an_evaluation_is_a_warning(
     said = capsys.readouterr().out
     assert "warning: W&B: the evaluation could not be logged: ValueError: no <address>" in said
     assert (tmp_path / "scores" / "strip.png").is_file()
+
+
+def test_several_datasets_are_each_told_and_have_one_digest(data: Path) -> None:
+    facts = tracking.dataset_facts(data)
+    assert tracking.facts_of([data]) == facts
+    both = tracking.facts_of([data, data])
+    assert both["sources"] == [facts, facts]
+    assert both["digest"] not in (facts["digest"], tracking.facts_of([data] * 3)["digest"])
+    pulled = facts | {"artifact": "team/haze/rooms:v0"}
+    assert tracking.artifacts_of(facts) == []
+    assert tracking.artifacts_of({"digest": "d", "sources": [facts, pulled]}) == ["team/haze/rooms:v0"]
