@@ -29,8 +29,8 @@ def ablated(model: keras.Model, *, means: bool, pointwise: bool) -> keras.Model:
 
     Args:
         model: AOD-Net of any number of filters; it is not changed.
-        means: Replace x2, x3 and x4 by their means over the picture, where K is computed from them. (Of a picture
-            above 4 megapixels, over each of the bands that it goes through in.)
+        means: Replace x2, x3 and x4 by their means over the picture, where K is computed from them. A picture
+            has to go through in one piece.
         pointwise: Replace the last kernel by one of 1 x 1, its sum over places. That alone is exact where its inputs
             are constant.
     """

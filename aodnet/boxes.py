@@ -52,12 +52,8 @@ def _areas(corners: Corners) -> NDArray[np.float64]:
     return areas
 
 
-def suppress(boxes: Boxes, threshold: float, limit: int) -> Boxes:
-    """Non-maximum suppression within each class: a box goes where a surer one overlaps it by more than `threshold`.
-
-    Args:
-        limit: Of those that stay, the surest so many are kept.
-    """
+def suppress(boxes: Boxes, threshold: float) -> Boxes:
+    """Non-maximum suppression within each class: a box goes where a surer one overlaps it by more than `threshold`."""
     kept: list[int] = []
     for number in np.unique(boxes.classes):
         own = np.flatnonzero(boxes.classes == number)
@@ -65,7 +61,7 @@ def suppress(boxes: Boxes, threshold: float, limit: int) -> Boxes:
         # No threshold of scores: that was applied before.
         chosen = cv2.dnn.NMSBoxes(sides.tolist(), boxes.scores[own].tolist(), 0.0, threshold)
         kept += own[np.asarray(chosen, np.intp)].tolist()
-    return ranked(boxes.take(np.sort(np.asarray(kept, np.intp))), limit)
+    return ranked(boxes.take(np.sort(np.asarray(kept, np.intp))), len(kept))
 
 
 def match(found: Boxes, reference: Boxes, threshold: float) -> NDArray[np.int64]:

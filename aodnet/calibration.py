@@ -51,10 +51,11 @@ def _of_folder(folder: Path) -> list[NDArray[np.uint8]]:
 
 def procedural() -> list[NDArray[np.uint8]]:
     """Streets and rooms in haze from dense to thin, always the same ones."""
-    from hazegen import config, geometry, render, sampling
+    from hazegen import config, geometry, render, sampling, warm
     from hazegen.recipe import Recipe
     from hazegen.samples import NO_SURFACE, make_sample
 
+    warm.keep_going_without_cache()
     found = []
     for scene in range(PROCEDURAL):
         sample = make_sample(0, scene, *SIZE)

@@ -51,20 +51,24 @@ def run_evaluate(argv: list[str]) -> int:
     # Each model has a tf.function of its own, which TensorFlow takes for one that is traced again and again.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from aodnet import weights
-    from aodnet.detection import detect_models
+    from aodnet.detection import check_names, detect_models
     from aodnet.detection_report import FOLDER, format_summary
     from aodnet.evaluate import evaluate
     from aodnet.reports import format_report
 
     paths = [weights.find_weights(text) for text in given.model]
     files = dict(zip(_labels(paths), paths, strict=True))
+    if detector is not None:
+        check_names(files)
     models = {name: weights.load(path) for name, path in files.items()}
     report = evaluate(models, source, given.out, measures)
     print(format_report(report))
-    if detector is not None:
-        objects = detect_models(models, source, detector, detection.iou, given.out)
-        print(f"\n{format_summary(objects)}")
-    tracking.log_evaluation(options, choice, given.out, files, source.data, print)
+    try:
+        if detector is not None:
+            objects = detect_models(models, source, detector, detection.iou, given.out)
+            print(f"\n{format_summary(objects)}")
+    finally:  # the evaluation is done, whatever came of the objects
+        tracking.log_evaluation(options, choice, given.out, files, source.data, print)
     shown = "best, median and worst" if source.has_clean else "least, median and most haze"
     print(f"\neach image: '{given.out}/scores.csv'; {shown}: '{given.out}/strip.png'.")
     if report.bins:

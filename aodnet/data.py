@@ -180,6 +180,9 @@ def _check(sources: Sequence[Source], split: str, crop: int | None, batch: int, 
 
 # --- examples and batches ---
 
+# There is no Python control flow on tensors here; looking for it takes far longer than all the tracing.
+_as_written = tf.autograph.experimental.do_not_convert
+
 
 def _form(sources: Sequence[Source], crop: int | None, on_damage: OnDamage, key: int, *, augmented: bool) -> _Form:
     return _Form(tuple(sources), sources[0].manifest.kind, crop, augmented, key, on_damage == "skip")
@@ -193,12 +196,12 @@ def _batches(dataset: tf.data.Dataset, form: _Form, count: int, batch: int, work
         dataset = dataset.enumerate().filter(lambda place, _: place % batch % workers == own).map(lambda _, one: one)
         dataset = encoded.counted(dataset, whole * size + len(range(own, rest, workers)))
     dataset = dataset.map(
-        lambda *record: _example(form, *record), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        _as_written(lambda *record: _example(form, *record)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     ).batch(size)
     if own >= rest > 0:  # the others have a last batch: nobody may wait for one who has none
         dataset = dataset.concatenate(tf.data.Dataset.from_tensors(_empty(dataset.element_spec)))
     return dataset.map(
-        lambda some: _finished(form, some), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        _as_written(lambda some: _finished(form, some)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     ).prefetch(tf.data.AUTOTUNE)
 
 

@@ -84,6 +84,15 @@ def _method(model: "keras.Model") -> Method:
     return lambda hazy: restore_picture(restore, hazy, "image").astype(np.uint8)
 
 
+def check_names(methods: Iterable[str]) -> None:
+    """Raises UsageError where a model has the name of another picture."""
+    if taken := {HAZY, CLEAN} & set(methods):
+        raise UsageError(
+            f"A model has the name of another picture. Expected names other than {HAZY} and {CLEAN}, received "
+            f"{', '.join(sorted(taken))}. Rename its file."
+        )
+
+
 class Detection:
     """Takes pairs one by one, and leaves in `out`/detection what detection_report and the columns above name.
 
@@ -93,11 +102,7 @@ class Detection:
     def __init__(
         self, detector: Detector, iou: float, methods: Sequence[str], out: Path, has_clean: bool = True
     ) -> None:
-        if taken := {HAZY, CLEAN} & set(methods):
-            raise UsageError(
-                f"A model has the name of another picture. Expected names other than {HAZY} and {CLEAN}, received "
-                f"{', '.join(sorted(taken))}. Rename its file."
-            )
+        check_names(methods)
         self.detector, self.iou, self.folder = detector, iou, out / FOLDER
         self.tally = Tally((HAZY, *methods, CLEAN) if has_clean else (HAZY, *methods))
         self.extremes = Extremes()

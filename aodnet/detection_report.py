@@ -10,6 +10,7 @@ from typing import Any
 
 from aodnet.detection_pictures import Seen
 from aodnet.detectors import SUPPRESSION_IOU, Detector
+from aodnet.markdown import cell
 from hazegen import tracking as sessions
 
 HAZY, CLEAN = "hazy", "clean"
@@ -156,7 +157,7 @@ def format_summary(summary: dict[str, Any]) -> str:
     for version, figures in versions.items():
         agreed = "-" if figures["agreed"] is None else str(figures["agreed"])
         rates = ("",) * 4 if version == CLEAN else (agreed, *_rates(figures))
-        lines.append(f"| {_cell(version)} | {figures['objects']} | {' | '.join(rates)} |")
+        lines.append(f"| {cell(version)} | {figures['objects']} | {' | '.join(rates)} |")
     lines += _by("class", summary["classes"].items(), versions)
     levels = [(f"{level} ({part['pictures']})", part["versions"]) for level, part in summary["levels"].items()]
     return "\n".join(lines + _by("mean transmission (pictures)", levels, versions))
@@ -165,7 +166,7 @@ def format_summary(summary: dict[str, Any]) -> str:
 def _by(title: str, parts: Iterable[tuple[str, dict[str, Any]]], versions: Iterable[str]) -> list[str]:
     """A table with a row for each part: objects, and precision, recall, F1 of each version."""
     rows = [
-        " | ".join([_cell(name), *(_figures(version, figures) for version, figures in part.items())])
+        " | ".join([cell(name), *(_figures(version, figures) for version, figures in part.items())])
         for name, part in parts
     ]
     if not rows:
@@ -174,7 +175,7 @@ def _by(title: str, parts: Iterable[tuple[str, dict[str, Any]]], versions: Itera
         "",
         "Each cell: objects, and where there are clean pictures (precision, recall, F1).",
         "",
-        f"| {' | '.join([title, *map(_cell, versions)])} |",
+        f"| {' | '.join([title, *map(cell, versions)])} |",
     ]
     return [*head, "|---" * (head[-1].count(" | ") + 1) + "|", *(f"| {row} |" for row in rows)]
 
@@ -186,11 +187,6 @@ def _figures(version: str, figures: dict[str, Any]) -> str:
 
 def _rates(figures: dict[str, Any]) -> tuple[str, ...]:
     return tuple("-" if figures[name] is None else f"{figures[name]:.3f}" for name in ("precision", "recall", "f1"))
-
-
-def _cell(text: str) -> str:
-    """Text that may stand in a Markdown table."""
-    return text.replace("|", "/")
 
 
 def picture_name(number: int, place: int) -> str:

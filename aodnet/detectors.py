@@ -138,7 +138,7 @@ def detect(detector: Detector, pixels: NDArray[np.uint8], name: str) -> Boxes:
     except ValueError as error:
         received = f"{error}, for the picture '{name}'"
         raise _not_told(detector.file, received) from None
-    kept = boxes.suppress(found, SUPPRESSION_IOU, MAX_BOXES)
+    kept = boxes.ranked(boxes.suppress(found, SUPPRESSION_IOU), MAX_BOXES)
     corners = boxes.to_picture(kept.corners, placement, width, height)
     inside = np.flatnonzero((corners[:, 2:] > corners[:, :2]).all(axis=1))
     return Boxes(corners, kept.scores, kept.classes).take(inside)

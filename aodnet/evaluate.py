@@ -4,6 +4,7 @@ import contextlib
 import csv
 import hashlib
 import heapq
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,11 +23,14 @@ from aodnet.measures import Measures
 from aodnet.pairs import Pair, Picture, Source, count_pairs, read_pairs, read_pictures
 from aodnet.predict import restore_picture, restorer
 from aodnet.protocols import parse_protocols
+from aodnet.recipes import recipe_of
 from aodnet.reports import Report
 from aodnet.significance import Difference, Interval, Tally, compare, interval
 from aodnet.strips import Method
-from hazegen import engine, images
+from aodnet.tiles import Restorer
+from hazegen import engine, images, manifest, stores
 from hazegen.errors import RefusedError, UsageError
+from hazegen.recipe import Recipe
 
 HAZY, AFFINE, DARK_CHANNEL = "hazy input", "best global affine", "dark channel prior"
 CUTS = (ablation.MEANS, ablation.POINTWISE, ablation.BOTH)
@@ -95,6 +99,7 @@ def evaluate(models: Mapping[str, keras.Model], source: Source, out: Path, measu
     """
     measures = measures or Measures()
     _check(measures, source, models)
+    recipe = _recipe_of(source)
     methods, names = _methods(models, source, measures), _metrics(measures, source)
     out.mkdir(parents=True, exist_ok=True)
     shown = Shown(list(methods).index(list(models)[-1]) if source.has_clean else 0, 0)
@@ -104,10 +109,18 @@ def evaluate(models: Mapping[str, keras.Model], source: Source, out: Path, measu
             for name, row in zip(methods, values, strict=True):
                 write((picture.name, picture.scene, name, *(f"{value:.6f}" for value in row)))
             found.add(picture, values)
-    report = _report(list(methods), list(models), names, found, source, measures)
+        strip = images.encode(_strip(found, methods, source), ".png")
+    with stores.whole_file(out / "strip.png") as file:
+        file.write(strip)
+    report = _report(list(methods), list(models), names, found, source, measures, recipe)
     reports.write(out, report)
-    (out / "strip.png").write_bytes(images.encode(_strip(found, methods, source), ".png"))
     return report
+
+
+def _recipe_of(source: Source) -> Recipe | None:
+    """What the haze of scenes is drawn from."""
+    known = None if source.data is None else manifest.load(source.data)
+    return recipe_of(known, source.recipe) if known is not None and known.kind == "scenes" else None
 
 
 def _check(measures: Measures, source: Source, models: Mapping[str, keras.Model]) -> None:
@@ -144,7 +157,7 @@ def _methods(models: Mapping[str, keras.Model], source: Source, measures: Measur
     for name, model in models.items():
         methods[name] = _method(model)
         if measures.ablation:
-            methods |= {_cut(name, cut): _method(less) for cut, less in ablation.variants(model)}
+            methods |= {_cut(name, cut): _method(less, whole=True) for cut, less in ablation.variants(model)}
     return methods
 
 
@@ -237,7 +250,13 @@ def _levels_of(picture: Picture, values: Floats) -> Mapping[str, float]:
 
 
 def _report(
-    rows: list[str], models: list[str], names: tuple[str, ...], found: Found, source: Source, measures: Measures
+    rows: list[str],
+    models: list[str],
+    names: tuple[str, ...],
+    found: Found,
+    source: Source,
+    measures: Measures,
+    recipe: Recipe | None,
 ) -> Report:
     tally = found.tally
     means, medians, resampled = tally.means(), tally.medians(), tally.resampled()
@@ -267,6 +286,7 @@ def _report(
         worst=tuple((name, -low) for low, name in sorted(found.shown.worst, reverse=True)) if source.has_clean else (),
         pictures=found.digest.hexdigest(),
         cuts=tuple(_cut(name, cut) for name in cut_models for cut in CUTS),
+        recipe=recipe,
         source=source,
     )
 
@@ -294,17 +314,25 @@ def _unchanged(hazy: Pixels) -> Pixels:
     return hazy
 
 
-def _method(model: keras.Model) -> Method:
-    restore = restorer(model)
-    return lambda hazy: restore_picture(restore, hazy, "image").astype(np.uint8)
+def _method(model: keras.Model, *, whole: bool = False) -> Method:
+    """What a model makes of a picture, in tiles, or as means over a picture need it, in one piece."""
+    call = restorer(model).call
+
+    def method(hazy: Pixels) -> Pixels:
+        restore = Restorer(call, hazy.shape[:2]) if whole else Restorer(call)
+        return restore_picture(restore, hazy, "image").astype(np.uint8)
+
+    return method
 
 
 @contextlib.contextmanager
 def _lines(path: Path, names: tuple[str, ...]) -> Iterator[Callable[[Iterable[str]], object]]:
     """Writes the lines of scores.csv as they come; the file has its name when it is complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
+    with stores.whole_file(path) as file:
+        text = io.TextIOWrapper(file, newline="", encoding="utf-8", errors="surrogateescape")
+        writer = csv.writer(text)
         writer.writerow(("image", "scene", "method", *names))
-        yield writer.writerow
-    temporary.replace(path)
+        try:
+            yield writer.writerow
+        finally:
+            text.detach()  # flushes; the file is whole_file's to close

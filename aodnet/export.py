@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from aodnet import litert_file, onnx_file, runtimes, saved_model, weights
 from aodnet.exported import SIDES, Layers, Metadata, package, weights_digest
-from aodnet.model import convolutions
+from aodnet.model import build_aodnet, convolutions
 from aodnet.tiles import Restorer
 from hazegen import stores
 from hazegen.errors import RefusedError, UsageError
@@ -80,7 +80,9 @@ def export(
         RefusedError: The folder exists, or the outputs differ too much; then nothing is left under the name.
     """
     _check(form, out, height, width)
-    weights.flush_small(model)
+    given, model = model, build_aodnet(filters=layers_of(model)[0][0].shape[3])
+    model.set_weights(given.get_weights())
+    weights.flush_small(model)  # of the copy: the caller's stay as they are
     metadata = describe(model, form, height, width, f"8 bits, ranges of {origin}" if form == "litert-int8" else "none")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:

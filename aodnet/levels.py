@@ -5,12 +5,13 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aodnet import markdown
 from aodnet.metrics import psnr_of
+from aodnet.significance import ratio
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +74,7 @@ class LevelTally:
     def __init__(self, methods: Sequence[str], metrics: Sequence[str]) -> None:
         self._methods, self._metrics = tuple(methods), tuple(metrics)
         self._images: dict[str, tuple[Floats, NDArray[np.int64]]] = {}
+        self._measured: dict[str, NDArray[np.int64]] = {}
         self._pixels: dict[str, tuple[Floats, NDArray[np.int64]]] = {}
 
     def add_image(self, levels: Mapping[str, float], values: Floats) -> None:
@@ -80,7 +82,10 @@ class LevelTally:
         for level, number in levels.items():
             sums, counts = self._images.setdefault(level, _empty(IMAGE_BOUNDS[level], values.shape))
             at = int(np.digitize(number, IMAGE_BOUNDS[level]))
-            sums[at] += values
+            measured = self._measured.setdefault(level, np.zeros(sums.shape, np.int64))
+            known = ~np.isnan(values)  # what is no number was not measured, as significance.Tally has it
+            sums[at] += np.where(known, values, 0.0)
+            measured[at] += known
             counts[at] += 1
 
     def add_pixels(self, level: str, squares: Floats, counts: NDArray[np.int64]) -> None:
@@ -96,7 +101,7 @@ class LevelTally:
     def _image_bins(self) -> Iterator[Bin]:
         for level, (sums, counts) in self._images.items():
             for at, low, high in _filled(IMAGE_BOUNDS[level], counts):
-                means = sums[at] / counts[at]
+                means = ratio(sums[at], self._measured[level][at])
                 rows = {
                     name: dict(zip(self._metrics, map(float, row), strict=True))
                     for name, row in zip(self._methods, means, strict=True)
@@ -137,16 +142,17 @@ def _filled(bounds: Sequence[float], counts: NDArray[np.int64]) -> Iterator[tupl
     return ((at, ends[at], ends[at + 1]) for at in range(len(counts)) if counts[at])
 
 
-def write_csv(path: Path, bins: Sequence[Bin]) -> None:
+def csv_of(bins: Sequence[Bin]) -> str:
     """A line for each level, bin, method and metric."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("level", "low", "high", "count", "of", "method", "metric", "value"))
-        for one in bins:
-            of = "images" if one.level in IMAGE_BOUNDS else "pixels"
-            for method, row in one.values.items():
-                for metric, value in row.items():
-                    writer.writerow((one.level, one.low, one.high, one.count, of, method, metric, f"{value:.6f}"))
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(("level", "low", "high", "count", "of", "method", "metric", "value"))
+    for one in bins:
+        of = "images" if one.level in IMAGE_BOUNDS else "pixels"
+        for method, row in one.values.items():
+            for metric, value in row.items():
+                writer.writerow((one.level, one.low, one.high, one.count, of, method, metric, f"{value:.6f}"))
+    return file.getvalue()
 
 
 def tables(bins: Sequence[Bin], metric: str, title: str, leave_out: Sequence[str] = ()) -> str:
@@ -160,11 +166,8 @@ def _grid(bins: Sequence[Bin], level: str, metric: str, title: str, leave_out: S
     if name == POOLED:
         title = "PSNR [dB] of the mean squared error of all pixels"
     methods = [method for method in own[0].values if method not in leave_out]
-    lines = [f"{title}, by {TITLES[level]}:", "", f"| {TITLES[level]} | {of} | {' | '.join(methods)} |"]
-    lines.append("|---" * (len(methods) + 2) + "|")
-    for one in own:
-        lines.append(f"| {one.label} | {one.count:,} | {' | '.join(f'{one.values[m][name]:.2f}' for m in methods)} |")
-    return "\n".join(lines)
+    rows = [[one.label, f"{one.count:,}", *(f"{one.values[m][name]:.2f}" for m in methods)] for one in own]
+    return f"{title}, by {TITLES[level]}:\n\n{markdown.grid([TITLES[level], of, *methods], rows)}"
 
 
 def shown(bins: Sequence[Bin]) -> list[str]:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aodnet import layouts
+from aodnet.recipes import recipe_of
 from aodnet.shards import check_shards, read_records
 from aodnet.streaming import CacheOptions, Stream, open_stream
-from hazegen import config, geometry, images, manifest, records, render, scene_records
+from hazegen import geometry, images, manifest, records, render, scene_records, warm
 from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import Manifest, Shard
 from hazegen.recipe import Recipe
@@ -177,7 +178,7 @@ def _records_of(folder: Path, shards: list[Shard], stream: Stream | None) -> Ite
 def _decoder(known: Manifest, recipe: str | None = None) -> Any:
     """What turns a record of this dataset into a pair."""
     if known.kind == "scenes":
-        chosen = _recipe_of(known, recipe)
+        chosen = recipe_of(known, recipe)
         return lambda record: _draw(record, known, chosen)
     if recipe is not None:
         raise UsageError(
@@ -217,6 +218,7 @@ def _draw(record: bytes, known: Manifest, recipe: Recipe) -> Pair:
     clean = images.decode_stored(values["clean"], known.codec, values["height"], values["width"], "clean")
     distance_m = _along(values, recipe)
     values |= {"largest_m": float(distance_m[np.isfinite(distance_m)].max())}
+    warm.keep_going_without_cache()
     (haze,) = scene_records.draw_haze(values, recipe, known.seed, 1)
     rendered = render.render(clean, distance_m, haze, recipe.color_space, scene_records.camera_of(values))
     transmission = rendered.transmission.mean(axis=2)
@@ -247,33 +249,6 @@ def _along(values: Mapping[str, Any], recipe: Recipe) -> NDArray[np.float32]:
     if recipe.sky == "far":
         distance_m = np.where(np.isinf(distance_m), distance_m[np.isfinite(distance_m)].max(), distance_m)
     return distance_m
-
-
-def _recipe_of(known: Manifest, name: str | None) -> Recipe:
-    """The recipe that haze is drawn from: the dataset's own, or another that its scenes can have."""
-    told = [source["recipe"] for source in known.sources] or [known.recipe]
-    made_with = [config.build(Recipe, fields, "recipe.") for fields in told]
-    if name is None and any(recipe != made_with[0] for recipe in made_with):
-        raise UsageError(
-            "The scenes of this dataset were made with several recipes. Expected one, or --recipe, received "
-            f"{', '.join(sorted({recipe.name for recipe in made_with}))}. Pass --recipe."
-        )
-    if name is None:
-        return made_with[0]
-    recipe = config.build(Recipe, config.read_config(config.find_config(name, "recipes"), Recipe), "recipe.")
-    for own in made_with:
-        if recipe.sky == "infinite" and own.sky == "far":
-            raise _other(name, "sky", own.sky, recipe.sky)
-        if isinstance(recipe.atmospheric_light, str) and recipe.atmospheric_light != own.atmospheric_light:
-            raise _other(name, "atmospheric_light", own.atmospheric_light, recipe.atmospheric_light)
-    return recipe
-
-
-def _other(name: str, fields: str, expected: object, received: object) -> UsageError:
-    return UsageError(
-        f"Recipe '{name}' cannot be drawn from these scenes. Expected {fields} {expected}, which they were made with, "
-        f"received {received}. Choose another recipe, or make the scenes with this one."
-    )
 
 
 def _load(match: layouts.Match, source: Source) -> Pair:

@@ -1,6 +1,7 @@
 """aodnet predict: removes haze from pictures of any size and kind, and from videos."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -219,8 +220,8 @@ def _below(folder: Path, out: Path, recursive: bool) -> list[Path]:
 
 
 def _check_targets(found: list[tuple[Path, Path]], out: Path) -> None:
-    targets = [target for _, target in found]
-    doubled = sorted({str(target) for target in targets if targets.count(target) > 1})
+    times = Counter(target for _, target in found)
+    doubled = sorted(str(target) for target, number in times.items() if number > 1)
     replaced = [str(path) for path, target in found if path.resolve() == target.resolve()]
     if doubled or replaced:
         raise UsageError(

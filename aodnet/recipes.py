@@ -1,13 +1,15 @@
-"""Which recipes haze is drawn from while training, held against what the datasets store."""
+"""Which recipes haze is drawn from, while training or for an evaluation, held against what the datasets store."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from aodnet.mixing import kind_of
-from hazegen import config
-from hazegen.errors import UsageError
+from hazegen import config, heads
+from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.manifest import Manifest
 from hazegen.recipe import Recipe
 
@@ -71,9 +73,57 @@ def read_recipes(text: str | None, manifests: Sequence[Manifest]) -> Recipes | N
         cases = [(recipe, known) for recipe in found for known in manifests]
     for recipe, known in cases:
         _check_drawn(recipe)
-        _check_stored(recipe, known)
-    turns = any(recipe.path != stored.path for recipe, known in cases for stored in _stored(known))
-    return Recipes(found, weights, turns)
+        _check_stored(recipe, known, on_device=True)
+    return Recipes(found, weights, any(_turns(recipe, known) for recipe, known in cases))
+
+
+def check_cameras(recipes: Recipes, folder: Path, known: Manifest, on_damage: str = "fail") -> None:
+    """Looks for scenes without intrinsics, where distances have to be turned with them: they would come out as NaN.
+
+    The heads of all records are read then; of a dataset in a store that is a request each.
+
+    Raises:
+        RefusedError: Names the first.
+        VerifyError: A shard is damaged, unless `on_damage` is 'skip'.
+    """
+    if not recipes.turns or not any(_turns(recipe, known) for recipe in recipes.recipes):
+        return
+    for shard in known.shards:
+        with contextlib.suppress(*((VerifyError, FileNotFoundError) if on_damage == "skip" else ())):
+            for head in heads.read_heads(folder / shard.name, kind="scenes"):
+                if not any(head.values["camera"]):
+                    raise RefusedError(
+                        f"Scene '{head.values['key']}' of '{folder}' needs intrinsics. Expected a camera to turn its "
+                        "distances from plane to ray or back, as --recipe asks for, received none. Choose recipes "
+                        "with the path of the scenes' own, or make the scenes with --camera or --fov-deg."
+                    )
+
+
+def _turns(recipe: Recipe, known: Manifest) -> bool:
+    """Whether a recipe has another path than the scenes of a dataset."""
+    return any(recipe.path != stored.path for stored in _stored(known))
+
+
+def recipe_of(known: Manifest, name: str | None) -> Recipe:
+    """The recipe that an evaluation draws the haze of scenes from, by the generator's own code.
+
+    Args:
+        known: Manifest of the scenes.
+        name: Of a shipped recipe, or a file; None: the dataset's own.
+
+    Raises:
+        UsageError: None where it has several, one that cannot be read, or not from these distances.
+    """
+    if name is None:
+        return _own(known)
+    recipe = _read(name)
+    _check_stored(recipe, known, on_device=False)
+    return recipe
+
+
+def _read(name: str) -> Recipe:
+    path = config.find_config(name, "recipes")
+    return config.build(Recipe, {"name": path.stem} | config.read_config(path, Recipe), "recipe.")
 
 
 def _named(part: str) -> tuple[Recipe, float]:
@@ -88,8 +138,7 @@ def _named(part: str) -> tuple[Recipe, float]:
             "Recipes cannot be read. Expected names with weights above 0, as 'reside-its=0.6, "
             f"outdoor-visibility=0.4', received '{part.strip()}'. Correct --recipe."
         )
-    path = config.find_config(name, "recipes")
-    return config.build(Recipe, {"name": path.stem} | config.read_config(path, Recipe), "recipe."), weight
+    return _read(name), weight
 
 
 def _stored(known: Manifest) -> list[Recipe]:
@@ -100,11 +149,12 @@ def _stored(known: Manifest) -> list[Recipe]:
 
 def _own(known: Manifest) -> Recipe:
     found = _stored(known)
-    if any(recipe != found[0] for recipe in found):
+    # Not by their names: merged datasets may call one recipe differently.
+    if any(dataclasses.replace(recipe, name=found[0].name) != found[0] for recipe in found):
         names = ", ".join(sorted({recipe.name for recipe in found}))
         raise UsageError(
             f"The scenes of one dataset were made with several recipes. Expected one, or --recipe, received {names}. "
-            "Pass --recipe with weights."
+            "Pass --recipe."
         )
     return found[0]
 
@@ -120,7 +170,7 @@ def _check_drawn(recipe: Recipe) -> None:
         )
 
 
-def _check_stored(recipe: Recipe, known: Manifest) -> None:
+def _check_stored(recipe: Recipe, known: Manifest, *, on_device: bool) -> None:
     """Raises UsageError where a recipe needs other distances than those that scenes were made with."""
     for stored in _stored(known):
         differ = [name for name in _MADE_WITH if getattr(recipe, name) != getattr(stored, name)]
@@ -131,19 +181,23 @@ def _check_stored(recipe: Recipe, known: Manifest) -> None:
             stored.color_space,
         ):
             differ.append("atmospheric_light")
-        if recipe.path != stored.path and not _can_turn(recipe, stored, known):
+        if recipe.path != stored.path and not _can_turn(recipe, stored, known, on_device=on_device):
             differ.append("path")
         if differ:
             raise _other(recipe, stored, differ)
 
 
-def _can_turn(recipe: Recipe, stored: Recipe, known: Manifest) -> bool:
-    """Whether distances can be turned a pixel at a time: cameras are known, and nothing asks for the frame's largest
-    distance, which is kept as it is stored alone."""
-    # With a camera, a convention's calibration or an angle of view. A scene without intrinsics comes out as NaN.
+def _can_turn(recipe: Recipe, stored: Recipe, known: Manifest, *, on_device: bool) -> bool:
+    """Whether distances can be turned: cameras are known, and the sky is not stored as the frame's largest distance.
+
+    On the device they are turned a pixel at a time, so nothing may ask for that distance, which is kept as it is stored
+    alone.
+    """
+    # With a camera, a convention's calibration or an angle of view. A scene without intrinsics is found by check_cameras.
     reading = known.reading
     cameras = reading.get("camera_files") or reading.get("fov_deg") or reading.get("convention", "custom") != "custom"
-    return bool(cameras) and recipe.depth_norm != "max" and "far" not in (recipe.sky, stored.sky)
+    asks = on_device and (recipe.depth_norm == "max" or recipe.sky == "far")
+    return bool(cameras) and stored.sky != "far" and not asks
 
 
 def _other(recipe: Recipe, stored: Recipe, differ: Sequence[str]) -> UsageError:
@@ -153,6 +207,6 @@ def _other(recipe: Recipe, stored: Recipe, differ: Sequence[str]) -> UsageError:
     why = " (of a recipe with depth_norm max or sky far, or scenes without a camera)" if "path" in differ else ""
     return UsageError(
         f"Recipe '{recipe.name}' needs scenes that were made otherwise. Expected {said(recipe)}, received scenes made "
-        f"with '{stored.name}': {said(stored)}. What differs cannot be changed when training{why}: make the scenes "
+        f"with '{stored.name}': {said(stored)}. What differs cannot be changed when haze is drawn{why}: make the scenes "
         f"with hazegen make --kind scenes --recipe {recipe.name}, or change the recipe."
     )

@@ -10,12 +10,13 @@ from typing import Any
 
 import cv2
 
-from aodnet import levels
+from aodnet import levels, markdown
 from aodnet.levels import Bin
 from aodnet.pairs import Source
 from aodnet.protocols import Protocol
 from aodnet.significance import KEPT, Difference, Interval
-from hazegen import manifest
+from hazegen import manifest, stores
+from hazegen.recipe import Recipe
 
 Table = dict[str, dict[str, Interval]]
 
@@ -47,6 +48,7 @@ class Report:
         worst: Images that the last model scores lowest, and those scores.
         pictures: SHA-256 of names and pixels of all that was scored.
         cuts: The rows of models without their surroundings.
+        recipe: Of scenes: what their haze was drawn from.
         source: Where the pictures came from.
     """
 
@@ -62,20 +64,26 @@ class Report:
     worst: tuple[tuple[str, float], ...]
     pictures: str
     cuts: tuple[str, ...]
+    recipe: Recipe | None
     source: Source = field(compare=False)
 
 
 def write(out: Path, report: Report) -> None:
-    """Leaves summary.json, table.md, and where there are levels levels.csv and levels.png in `out`."""
-    (out / "summary.json").write_text(json.dumps(_summary(report), indent=1) + "\n", encoding="utf-8")
-    (out / "table.md").write_text(format_report(report) + "\n", encoding="utf-8", errors="surrogateescape")
+    """Leaves table.md, where there are levels levels.csv and levels.png, and last summary.json in `out`."""
+    _write(out / "table.md", (format_report(report) + "\n").encode("utf-8", "surrogateescape"))
     if report.bins:
-        levels.write_csv(out / "levels.csv", report.bins)
         panels = {metric: _heading(metric) for metric in report.metrics[:2]}
-        (out / "levels.png").write_bytes(levels.plot(report.bins, panels, report.cuts))
+        _write(out / "levels.csv", levels.csv_of(report.bins).encode("utf-8", "surrogateescape"))
+        _write(out / "levels.png", levels.plot(report.bins, panels, report.cuts))
     else:  # of an evaluation before into the same folder
         for name in ("levels.csv", "levels.png"):
             (out / name).unlink(missing_ok=True)
+    _write(out / "summary.json", (json.dumps(_summary(report), indent=1) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with stores.whole_file(path) as file:
+        file.write(content)
 
 
 def format_report(report: Report) -> str:
@@ -88,7 +96,7 @@ def format_report(report: Report) -> str:
     if report.bins:
         parts.append(levels.tables(report.bins, report.metrics[0], _heading(report.metrics[0]), report.cuts))
     if report.worst:
-        listed = ", ".join(f"{name} ({value:.2f})" for name, value in report.worst)
+        listed = ", ".join(f"{markdown.cell(name)} ({value:.2f})" for name, value in report.worst)
         parts.append(f"Lowest {_heading(report.metrics[0])} of {list(_models(report))[-1]}: {listed}.")
     return "\n\n".join(parts)
 
@@ -101,17 +109,17 @@ def _head(report: Report) -> str:
     counted = f"{report.images} {'pairs' if report.source.has_clean else 'hazy images'} of {report.scenes} scenes"
     middle = "" if report.images <= KEPT else f" Medians: of {KEPT:,} images drawn at random."
     return (
-        f"{counted}; {_reading(report.source)}.\n"
+        f"{counted}; {_reading(report.source, report.recipe)}.\n"
         f"Each cell: mean (median), 95 % bootstrap interval of the mean over scenes.{middle}"
     )
 
 
-def _reading(source: Source) -> str:
+def _reading(source: Source, recipe: Recipe | None) -> str:
     """What decides the figures beside the pictures and the protocol."""
     parts = [f"decoded by OpenCV {cv2.__version__}", "output rounded to 8 bits"]
-    if source.data is not None and manifest.load(source.data).kind == "scenes":
-        recipe = "the dataset's own recipe" if source.recipe is None else f"recipe {source.recipe}"
-        parts.append(f"haze drawn once a scene from {recipe}, not encoded")
+    if recipe is not None:
+        which = "the dataset's own recipe" if source.recipe is None else "recipe"
+        parts.append(f"haze drawn once a scene from {which} '{recipe.name}', not encoded")
     return ", ".join(parts)
 
 
@@ -137,10 +145,8 @@ def _tables(report: Report) -> list[str]:
 
 
 def _grid(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], cell: Any, first: str = "method") -> str:
-    lines = [f"| {first} | {' | '.join(map(_title, columns))} |", "|---" * (len(columns) + 1) + "|"]
-    for name, row in rows.items():
-        lines.append(f"| {name} | {' | '.join(cell(row[column], column) for column in columns)} |")
-    return "\n".join(lines)
+    cells = [[name, *(cell(row[column], column) for column in columns)] for name, row in rows.items()]
+    return markdown.grid([first, *map(_title, columns)], cells)
 
 
 def _differences(report: Report) -> str:
@@ -210,7 +216,7 @@ def _summary(report: Report) -> dict[str, Any]:
     content: dict[str, Any] = {
         "protocol": ",".join(protocol.name for protocol in report.protocols),
         "definition": {protocol.name: protocol_text(protocol, source) for protocol in report.protocols},
-        "reading": _reading(source),
+        "reading": _reading(source, report.recipe),
         "pairs": report.images,
         "scenes": report.scenes,
         "medians": "of all images" if report.images <= KEPT else f"of {KEPT} images drawn at random",
@@ -226,4 +232,6 @@ def _summary(report: Report) -> dict[str, Any]:
         content["worst"] = [{"image": name, report.metrics[0]: _finite(value)} for name, value in report.worst]
     if source.data is not None:
         content["dataset"] = manifest.digest(manifest.load(source.data))
+    if report.recipe is not None:
+        content["recipe"] = report.recipe.as_dict()
     return content

@@ -14,6 +14,7 @@ from aodnet import checkpoint, data, losses, metrics, online, shards, streaming
 from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig, FitPaths
 from aodnet.data import Source
+from aodnet.recipes import check_cameras
 from hazegen import manifest as manifests
 from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import Manifest
@@ -131,6 +132,9 @@ def prepare(paths: FitPaths, config: FitConfig, worker: tuple[int, int], say: Ca
     recipes = online.read_recipes(config.recipe, known)
     _check_sizes(config, known)
     _check_cache(sources)
+    if recipes is not None:
+        for source in sources:
+            check_cameras(recipes, source.folder, source.manifest, paths.on_damage)
     once = data.steps_of(sources, "train", config.batch)
     return Run(paths, config, sources, recipes, worker, say, config.steps or once, once)
 

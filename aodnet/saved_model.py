@@ -15,7 +15,8 @@ SIGNATURE = "serving_default"
 # Of TensorFlow's layout, the folder for what others add.
 METADATA = Path("assets.extra") / "aodnet.json"
 PROGRAM = "saved_model.pb"
-# What AOD-Net consists of, and what TensorFlow adds to every SavedModel for saving and restoring variables.
+# What AOD-Net consists of; what TensorFlow adds to every SavedModel for saving and restoring variables, in functions of
+# their own; and the objects that name functions.
 NETWORK_OPS = {
     *("AddV2", "BiasAdd", "ConcatV2", "Const", "Conv2D", "Identity", "Mul", "NoOp", "Placeholder", "Relu", "Reshape"),
     *("Squeeze", "Sub", "PartitionedCall", "StatefulPartitionedCall"),
@@ -24,6 +25,7 @@ SAVER_OPS = {
     *("MergeV2Checkpoints", "Pack", "RestoreV2", "SaveV2", "Select", "ShardedFilename", "StaticRegexFullMatch"),
     "StringJoin",
 }
+OBJECTS = {"_generic_user_object", "signature_map", "function", "bare_concrete_function", "constant"}
 
 
 def as_function(model: keras.Model, metadata: Metadata) -> Any:
@@ -72,14 +74,46 @@ def check(folder: Path) -> Metadata:
         program.ParseFromString(data)
     except importlib.import_module("google.protobuf.message").DecodeError:
         raise not_ours(folder.name, f"a {PROGRAM} of TensorFlow", "something else") from None
-    ops = {node.op for graph in program.meta_graphs for node in _nodes(graph.graph_def)}
-    if strange := sorted(ops - NETWORK_OPS - SAVER_OPS):
+    # One graph with objects: TensorFlow loads any other as of version 1, where the saver and an initialiser run too.
+    if len(program.meta_graphs) != 1 or not (graph := program.meta_graphs[0]).HasField("object_graph_def"):
+        raise not_ours(folder.name, "one graph with its objects", f"{len(program.meta_graphs)} graphs")
+    if strange := _strange(graph):
         raise not_ours(folder.name, "operators of AOD-Net alone", f"also {strange[:4]}")
-    ends = [graph.signature_def[SIGNATURE] for graph in program.meta_graphs if SIGNATURE in graph.signature_def]
+    ends = [graph.signature_def[SIGNATURE]] if SIGNATURE in graph.signature_def else []
     if [([*one.inputs], [*one.outputs]) for one in ends] != [([INPUT], [OUTPUT])]:
         raise not_ours(folder.name, f"one signature from '{INPUT}' to '{OUTPUT}'", "others or none")
     return metadata
 
 
-def _nodes(graph: Any) -> list[Any]:
-    return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+def _strange(graph: Any) -> list[str]:
+    """Operators and kinds of objects that `write` does not make, or not where they are.
+
+    Loading runs what the objects name, and so does calling the signature, which is one of them; the two functions of
+    the saver are named by the graph alone, which nothing runs.
+    """
+    objects, library = graph.object_graph_def, graph.graph_def.library
+    bodies: dict[str, list[Any]] = {}
+    for function in library.function:
+        bodies.setdefault(function.signature.name, []).extend(function.node_def)
+    reached: set[str] = set()
+    waiting = set(objects.concrete_functions)
+    for one in objects.nodes:
+        waiting |= {*one.function.concrete_functions, one.bare_concrete_function.concrete_function_name} - {""}
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        waiting |= {called for node in bodies.get(name, ()) for called in _called(node)} - reached
+    run = {node.op for name in reached for node in bodies.get(name, ())} | {node.op for node in graph.graph_def.node}
+    kept = {node.op for name in bodies.keys() - reached for node in bodies[name]}
+    kinds = {one.user_object.identifier or str(one.WhichOneof("kind")) for one in objects.nodes}
+    saved = {name for one in objects.nodes for name in (*one.saveable_objects, one.registered_saver.name) if name}
+    gradients = {one.function_name for one in library.gradient} | {
+        one.gradient_func for one in library.registered_gradients
+    }
+    return sorted(run - NETWORK_OPS | kept - NETWORK_OPS - SAVER_OPS | kinds - OBJECTS | saved | gradients)
+
+
+def _called(node: Any) -> list[str]:
+    """The functions that a node names."""
+    values = [(value.func, *value.list.func) for value in node.attr.values()]
+    return [function.name for functions in values for function in functions if function.name]

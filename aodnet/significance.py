@@ -103,7 +103,7 @@ class Tally:
 
     def means(self) -> Floats:
         """(methods, metrics), over images: a scene counts by how many it has."""
-        return _ratio(np.sum(self._sums, axis=0), np.sum(self._counts, axis=0))
+        return ratio(np.sum(self._sums, axis=0), np.sum(self._counts, axis=0))
 
     def resampled(self) -> Floats:
         """Means of `RESAMPLES` sets of as many scenes, drawn with replacement, (RESAMPLES, methods, metrics)."""
@@ -119,7 +119,7 @@ class Tally:
             drawn = rng.integers(self.scenes, size=(number, self.scenes))
             weights = np.stack([np.bincount(row, minlength=self.scenes) for row in drawn]).astype(np.float64)
             # Not a matrix product: whose sums of equal columns may differ in their last bits.
-            means = _ratio(np.einsum("bn,nk->bk", weights, finite), np.einsum("bn,nk->bk", weights, counts))
+            means = ratio(np.einsum("bn,nk->bk", weights, finite), np.einsum("bn,nk->bk", weights, counts))
             if infinite.any():
                 means[np.einsum("bn,nk->bk", weights, infinite.astype(np.float64)) > 0] = np.inf
             rounds.append(means)
@@ -133,30 +133,40 @@ def interval(mean: float, median: float, resampled: Floats) -> Interval:
 
 
 def compare(mean: float, other: float, resampled: Floats, other_resampled: Floats, scenes: int) -> Difference:
-    """`mean` less `other`, of two methods that were resampled together; not a number where both are infinite.
+    """`mean` less `other`, of two methods that were resampled together; not a number where both are infinite, or one
+    was never measured. Resamples without a measured image of either count as none.
 
     Args:
         scenes: How many there were: p is at least the chance 2^(1 - scenes) that all of them agree by accident.
     """
     if math.isinf(mean) or math.isinf(other):
         return Difference(float("nan") if mean == other else mean - other, float("nan"), float("nan"), float("nan"))
-    differences = resampled - other_resampled
+    differences = _measured(resampled - other_resampled)
+    if math.isnan(mean - other) or differences.size == 0:
+        return Difference(float("nan"), float("nan"), float("nan"), float("nan"))
     low, high = _percentiles(differences)
     rarer = min(float(np.mean(differences <= 0.0)), float(np.mean(differences >= 0.0)))
     return Difference(float(mean - other), low, high, min(1.0, max(2.0 * rarer, 2.0 / RESAMPLES, 2.0 ** (1 - scenes))))
 
 
 def _percentiles(values: Floats) -> tuple[float, float]:
+    values = _measured(values)
+    if values.size == 0:
+        return float("nan"), float("nan")
     # The nearest rank, not a mean of two: equal images have an infinite PSNR.
     low, high = np.percentile(values, [2.5, 97.5], method="nearest")
     return float(low), float(high)
 
 
 def _median(values: Floats) -> float:
-    measured = values[~np.isnan(values)]
+    measured = _measured(values)
     return float(np.median(measured)) if measured.size else float("nan")
 
 
-def _ratio(sums: Floats, counts: Floats) -> Floats:
+def _measured(values: Floats) -> Floats:
+    return values[~np.isnan(values)]
+
+
+def ratio(sums: Floats, counts: Floats | NDArray[np.int64]) -> Floats:
     """Means; not a number where nothing was measured."""
     return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan), np.float64)

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import platform
 import subprocess
@@ -21,6 +22,8 @@ from hazegen.tracking import Choice
 RUN_FILE = "wandb.json"
 PROJECT = "aodnet"
 LONGEST_TAG = 64
+# Lines of scores.csv in the table of an evaluation, which is held in memory; the whole file goes beside it.
+MOST_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -164,17 +167,22 @@ def _log_scores(session: sessions.Session, out: Path) -> None:
     for method, row in summary["methods"].items():
         session.run.summary.update({f"{method}/{metric}": cell["mean"] for metric, cell in row.items()})
     with (out / "scores.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        names, *rows = csv.reader(file)
+        lines = csv.reader(file)
+        names, rows = next(lines), list(itertools.islice(lines, MOST_ROWS))
     table = wandb.Table(
         columns=names, data=[[*row[:3], *(float(cell) if cell else None for cell in row[3:])] for row in rows]
     )
     artifact = wandb.Artifact(f"run-{session.run.id}-evaluation", type="evaluation")
     artifact.add(table, "scores")
-    for name in ("summary.json", "table.md", "strip.png"):
-        artifact.add_file(str(out / name), skip_cache=True)
+    # levels.* are there where the haze is known.
+    kept = ("summary.json", "table.md", "strip.png", "scores.csv", "levels.csv", "levels.png")
+    for name in kept:
+        if (out / name).is_file():
+            artifact.add_file(str(out / name), skip_cache=True)
     detection_report.log(session, artifact, out)
     artifacts.log_artifact(session, artifact, ["latest"])
-    session.run.log({"strip": wandb.Image(str(out / "strip.png"))})
+    pictures = {"strip": out / "strip.png", "levels": out / "levels.png"}
+    session.run.log({name: wandb.Image(str(path)) for name, path in pictures.items() if path.is_file()})
 
 
 def _sha256(path: Path) -> str:

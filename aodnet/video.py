@@ -20,8 +20,9 @@ from hazegen.images import MAX_PIXELS
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 SUFFIXES = frozenset(CODECS)
 # Their headers count the frames; the number of others is their length times their rate, which sound that is a little
-# longer, or a rate that changes, makes too large: they may end so much (share, and frames) before it.
-EARLY, EARLY_FRAMES = 0.05, 2
+# longer, or a rate that changes, makes too large: their last frame may be so much (the lesser of a share and a time, but
+# always some frames) before it.
+EARLY, EARLY_S, EARLY_FRAMES = 0.05, 2.0, 2
 COUNTED = (".mp4", ".m4v", ".mov", ".avi")
 # What these containers begin with, and where. FFmpeg would also take playlists, which name other files.
 _SIGNATURES = (
@@ -55,12 +56,13 @@ def restore_video(restore: Callable[[Frame], Frame], path: Path, target: Path) -
         temporary = target.with_name(f".{target.stem}.tmp{target.suffix}")
         try:
             frames, size, seconds = _copy(restore, capture, path, temporary, rate, expected)
-            _check_complete(path, frames, expected, seconds * rate)
+            _check_complete(path, frames, expected, seconds, rate)
             _check_written(temporary, frames, target)
             stores.publish(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-    return f"{frames} frames of {size[1]} x {size[0]} at {rate:g} a second, {CODECS[target.suffix.lower()]}; no sound."
+    told = f"{frames} frames" if frames >= expected else f"{frames} of about {expected} frames"
+    return f"{told} of {size[1]} x {size[0]} at {rate:g} a second, {CODECS[target.suffix.lower()]}; no sound."
 
 
 def _copy(
@@ -139,10 +141,11 @@ def _even(frame: Frame) -> Frame:
     return np.ascontiguousarray(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
 
 
-def _check_complete(path: Path, frames: int, expected: int, place: float) -> None:
-    """Refuses what broke off: `place` is the last frame's time in frames."""
+def _check_complete(path: Path, frames: int, expected: int, seconds: float, rate: float) -> None:
+    """Refuses what broke off: `seconds` is the last frame's time."""
+    early = min(EARLY * expected, EARLY_S * rate) + EARLY_FRAMES
     counted = path.suffix.lower() in COUNTED
-    if frames == 0 or (frames < expected if counted else place + EARLY_FRAMES < (1.0 - EARLY) * expected):
+    if frames == 0 or (frames < expected if counted else seconds * rate + early < expected):
         raise _broken(path, f"{max(expected, 1)} frames as its header says, received {frames} frames")
 
 

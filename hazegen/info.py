@@ -14,7 +14,6 @@ from hazegen import card, engine, heads, manifest, records, scene_records, store
 from hazegen.collect import read_table
 from hazegen.errors import VerifyError
 from hazegen.manifest import SPLITS, Manifest, Shard
-from hazegen.recipe import Recipe
 from hazegen.recipe import Draw, Recipe
 
 # Of a larger dataset the numbers of some shards are read, spread evenly: 20,000 take 3 s (one core, local disk).

@@ -64,7 +64,8 @@ def choose(folder: Path, pairs: int, split: str | None = None) -> list[dict[str,
     """`pairs` records, of different scenes first, thin and thick haze in turn: chosen by their heads, then read."""
     scenes: dict[str, list[tuple[Path, Head]]] = {}
     # Stored scenes have no haze of their own: they stay in the order of the shards.
-    for path, head in sorted(_heads(folder, 8 * pairs, split), key=lambda one: one[1].values.get("beta", (0.0, 0.0))[1]):
+    found = _heads(folder, 8 * pairs, split)
+    for path, head in sorted(found, key=lambda one: one[1].values.get("beta", (0.0, 0.0))[1]):
         scenes.setdefault(head.values["scene"], []).append((path, head))
     groups = [scenes[name] for name in sorted(scenes, key=records.hash_order)]
     turns = [

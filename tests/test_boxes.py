@@ -1,5 +1,7 @@
 """Boxes: overlap, suppression, agreement and letterbox, by hand and against slow loops."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -126,6 +128,14 @@ def test_threshold_itself_agrees():
 def test_boxes_apart_never_agree_whatever_the_threshold():
     reference = boxes_of((0, 0, 10, 10, 0.9, 0))
     assert boxes.match(boxes_of((20, 20, 30, 30, 0.9, 0)), reference, 1e-9).tolist() == [-1]
+
+
+def test_agreement_takes_memory_for_one_row():
+    many = Boxes(np.tile([0.0, 0.0, 1.0, 1.0], (600, 1)), np.full(600, 0.5), np.arange(600))
+    tracemalloc.start()
+    assert (boxes.match(many, many, 0.5) == np.arange(600)).all()
+    assert tracemalloc.get_traced_memory()[1] < 1e6  # 600 x 600 numbers are 3 MB
+    tracemalloc.stop()
 
 
 def test_nothing_agrees_with_nothing():

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from aodnet import detector_file, detector_layouts, detector_trial, detectors
 from aodnet.detector_layouts import Layout, choose_layout, decode
 from aodnet.detectors import DetectorOptions, detect, load_detector
+from hazegen import onnx_bytes
 from hazegen.errors import RefusedError, UsageError
 
 RUNTIMES = ("cv2", "onnxruntime")
@@ -82,6 +84,15 @@ def test_confidence_decides(names, tmp_path):
     pixels = squares((0, 0, (200, 100, 100)))  # (200 - 100) / 255 = 0.392
     assert len(detect(load(path, detector_names=names, confidence=0.4), pixels, "p")) == 0
     assert len(detect(load(path, detector_names=names, confidence=0.39), pixels, "p")) == 1
+
+
+def test_no_more_boxes_than_the_limit_and_those_the_surest(names, tmp_path, monkeypatch):
+    detector = load(write(tmp_path / "d.onnx", yolo()), detector_names=names, confidence=0.1)
+    pixels = squares(*((x, y, (140 + 5 * x + 20 * y, 100, 100)) for x in range(4) for y in range(4)))
+    everything = detect(detector, pixels, "p")
+    assert len(everything) == 16
+    monkeypatch.setattr(detectors, "MAX_BOXES", 5)
+    np.testing.assert_array_equal(detect(detector, pixels, "p").corners, everything.corners[:5])
 
 
 def test_free_input_takes_the_size_that_is_given(names, tmp_path):
@@ -391,7 +402,7 @@ def test_dangerous_file_is_refused(damage, said, tmp_path):
 
 
 @pytest.mark.parametrize("raw", [False, True])
-@pytest.mark.parametrize("kind", [n for n in detector_file._SIZES if n not in (17, 18, 19, 20)])
+@pytest.mark.parametrize("kind", [n for n in onnx_bytes.SIZES if n not in (17, 18, 19, 20)])
 def test_weights_of_every_type_are_counted(kind, raw, tmp_path):
     """As the package onnx writes them, raw and as lists of numbers."""
     model, values = yolo(), np.arange(6).reshape(2, 3) % 2
@@ -403,6 +414,27 @@ def test_weights_of_every_type_are_counted(kind, raw, tmp_path):
     model.graph.initializer[-1].dims[:] = [2, 4]
     with pytest.raises(RefusedError, match=r"received 'more' of 8 numbers in"):
         detector_file.read_onnx(write(tmp_path / "d.onnx", model))
+
+
+def test_packed_integers_are_counted_fast(tmp_path):
+    """4 million of one byte each took seconds one by one."""
+    model, count = yolo(), 4_000_000
+    graph = model.graph.SerializeToString()
+    model.ClearField("graph")
+    tensor = TensorProto(name="more", data_type=TensorProto.INT64, dims=[count]).SerializeToString()
+
+    def read(numbers: bytes):
+        held = _field(0x2A, tensor + _field(0x3A, numbers))  # graph's initializer = 5, tensor's int64_data = 7
+        (tmp_path / "d.onnx").write_bytes(model.SerializeToString() + _field(0x3A, graph + held))
+        return detector_file.read_onnx(tmp_path / "d.onnx")
+
+    began = time.process_time()
+    assert read(bytes(count)).inputs
+    assert time.process_time() - began < 0.5
+    with pytest.raises(RefusedError, match="cut off within a number"):
+        read(bytes(count) + b"\xff")
+    with pytest.raises(RefusedError, match="'more' of 4000000 numbers"):
+        read(b"\xff\x01" * (count - 1))
 
 
 def test_functions_of_the_file_itself_are_no_strangers(names, tmp_path):
@@ -453,16 +485,15 @@ def test_deep_nesting_is_refused(tmp_path):
     inner = b""
     for _ in range(40):
         for tag in (0x32, 0x2A, 0x0A):  # attribute's graph = 6, node's attribute = 5, graph's node = 1
-            size = len(inner)
-            length = bytearray()
-            while size > 0x7F:
-                length.append(size & 0x7F | 0x80)
-                size >>= 7
-            inner = bytes([tag, *length, size]) + inner
+            inner = _field(tag, inner)
     model = onnx.ModelProto()
-    (tmp_path / "d.onnx").write_bytes(model.SerializeToString() + b"\x3a" + _length(inner) + inner)
+    (tmp_path / "d.onnx").write_bytes(model.SerializeToString() + _field(0x3A, inner))
     with pytest.raises(RefusedError, match=r"more than 100 messages inside each other"):
         detector_file.read_onnx(tmp_path / "d.onnx")
+
+
+def _field(tag: int, data: bytes) -> bytes:
+    return bytes([tag]) + _length(data) + data
 
 
 def _length(data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Several datasets, scenes, workers, the raw codec: what comes in which batch."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import tensorflow as tf
 from aodnet_fixtures import make_dataset, noise, read_records
 from conftest import UNIT_M, write_photos
 
-from aodnet import data, mixing, online
+from aodnet import data, mixing, online, run
+from aodnet.config import FitConfig, FitPaths
 from aodnet.data import Source
+from aodnet.recipes import check_cameras
 from hazegen import config, geometry, images, manifest, records, scene_records
-from hazegen.errors import RefusedError, UsageError
+from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.geometry import Camera
 from hazegen.make import make
 from hazegen.make_options import MakeOptions
@@ -323,11 +326,25 @@ def test_a_camera_that_is_not_known_is_not_a_number(stored, tmp_path):
     photos = write_photos(tmp_path / "photos", scenes=4)
     options = MakeOptions(
         images=photos.images, depth=photos.depth, out=tmp_path / "out", depth_scale=UNIT_M, kind="scenes", workers=1,
-        splits="train=1",
+        splits="train=0.5,validation=0.5",
     )  # fmt: skip
-    make(options, Recipe(path="plane", beta=config.build(Recipe, {"beta": "0.1"}).beta))
+    known = make(options, Recipe(path="plane", beta=config.build(Recipe, {"beta": "0.1"}).beta)).manifest
     assert np.isnan(joined(training(source_of(options.out)), "image_plane")).all()
     assert not np.isnan(joined(training(source_of(stored)), "image_plane")).any()
+    manifest.write(options.out, dataclasses.replace(known, reading=known.reading | {"camera_files": True}))
+    paths, settings = FitPaths(data=(options.out,)), {"crop": 32, "validation_crop": 32}
+    with pytest.raises(RefusedError, match=r"Scene '.+' of '.*out' needs intrinsics\. Expected a camera to turn"):
+        run.prepare(paths, FitConfig(**settings, recipe="outdoor-visibility"), (0, 1), print)
+    run.prepare(paths, FitConfig(**settings), (0, 1), print)
+    ray = online.Recipes((Recipe(),), None, turns=True)
+    check_cameras(ray, stored, manifest.load(stored))
+    shard = options.out / known.shards[0].name
+    shard.write_bytes(shard.read_bytes()[:5])
+    with pytest.raises(VerifyError, match=rf"Record 0 of shard '{shard.name}' cannot be read"):
+        check_cameras(ray, options.out, known)
+    for one in known.shards:
+        (options.out / one.name).unlink()
+    check_cameras(ray, options.out, known, "skip")
 
 
 def test_scenes_become_pairs(stored):

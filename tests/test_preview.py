@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hazegen import images, preview
+from hazegen import heads, images, preview
 from hazegen.errors import HazegenError, RefusedError
 from hazegen.make import make
 
@@ -36,6 +36,12 @@ def test_different_scenes_come_first_with_thin_and_thick_haze(dataset):
     chosen = preview.choose(dataset, 12, None)
     assert len({values["scene"] for values in chosen}) == 12
     assert len({values["beta"] for values in chosen}) > 2
+
+
+def test_pictures_are_read_of_the_chosen_alone(dataset, monkeypatch):
+    read, own = [], heads.read_record
+    monkeypatch.setattr(heads, "read_record", lambda *place: read.append(place) or own(*place))
+    assert len(preview.choose(dataset, 3)) == len(read) == 3
 
 
 def test_pairs_may_be_of_one_split(dataset):

@@ -326,6 +326,10 @@ def _changed(values, **changes):
     return records.encode(values | changes, "scenes")
 
 
+def _without_light(values):
+    return records.encode({name: value for name, value in values.items() if name != "estimated_light"}, "scenes")
+
+
 def _units(values, change):
     units = np.frombuffer(values["distance"], "<u2").copy()
     change(units)
@@ -344,6 +348,10 @@ def _units(values, change):
         (lambda v: _changed(v, distance_unit_m=-v["distance_unit_m"]), "largest_m expected 65534 units of -"),
         (lambda v: _changed(v, camera=(-1.0, 5.0, 0.0, 0.0)), "camera expected focal lengths above 0"),
         (lambda v: _changed(v, along_ray=2), "key and along_ray expected"),
+        (lambda v: _changed(v, along_ray=0), "key and along_ray expected the scene's name and 1, received"),
+        (lambda v: _changed(v, estimated_light=(0.5, math.nan, 0.5)), "estimated_light expected a colour in [0, 1]"),
+        (lambda v: _changed(v, estimated_light=(0.5, 0.5, 1.01)), "estimated_light expected a colour in [0, 1]"),
+        (_without_light, "estimated_light expected a colour in [0, 1], received none"),
         (lambda v: _changed(v, scene="other"), "key and along_ray expected the scene's name"),
         (lambda v: _changed(v, height=63), "clean expected size (63, 96), received (64, 96)"),
         (lambda v: _changed(v, clean=b"x"), "clean is not png as the manifest says"),
@@ -459,6 +467,8 @@ def test_kinds_and_recipes_may_not_mix(dataset, stored, photos, make_options, lo
 
 
 def test_the_same_dataset_twice_is_refused(stored, copy, tmp_path):
+    known = manifest.load(copy)
+    manifest.write(copy, dataclasses.replace(known, about=manifest.About(source="elsewhere")))
     with pytest.raises(UsageError, match=rf"same dataset is given twice.*'{stored}' and '{copy}'"):
         merge([stored, copy], tmp_path / "out", MergeOptions(prefix="a,b"))
 
