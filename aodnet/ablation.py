@@ -11,9 +11,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from aodnet.measures import BOTH, MEANS, POINTWISE
 from aodnet.model import CleanImage
-
-MEANS, POINTWISE, BOTH = "x2..x4 as means", "conv5 as 1x1", "no surroundings"
 
 
 class SpatialMean(keras.layers.Layer):

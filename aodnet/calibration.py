@@ -24,7 +24,7 @@ def pictures(data: Path | None) -> tuple[list[NDArray[np.float32]], str]:
         RefusedError: There is no picture in it.
     """
     if data is None:
-        return [color.to_float(hazy) for hazy in procedural()], f"{PROCEDURAL} procedural scenes"
+        return procedural(0), f"{PROCEDURAL} procedural scenes"
     found = _of_dataset(data) if (data / "manifest.json").is_file() else _of_folder(data)
     if not found:
         raise RefusedError(
@@ -49,8 +49,8 @@ def _of_folder(folder: Path) -> list[NDArray[np.uint8]]:
     return [images.as_rgb8(images.read_picture(path), path.name) for path in paths]
 
 
-def procedural() -> list[NDArray[np.uint8]]:
-    """Streets and rooms in haze from dense to thin, always the same ones."""
+def procedural(seed: int) -> list[NDArray[np.float32]]:
+    """Streets and rooms in haze from dense to thin, for each seed always the same ones; in [0, 1]."""
     from hazegen import config, geometry, render, sampling, warm
     from hazegen.recipe import Recipe
     from hazegen.samples import NO_SURFACE, make_sample
@@ -58,7 +58,7 @@ def procedural() -> list[NDArray[np.uint8]]:
     warm.keep_going_without_cache()
     found = []
     for scene in range(PROCEDURAL):
-        sample = make_sample(0, scene, *SIZE)
+        sample = make_sample(seed, scene, *SIZE)
         names = ("width", "height", "fx", "fy", "cx", "cy")
         camera = geometry.Camera(**{name: sample.camera[name] for name in names})  # type: ignore[arg-type]
         unit_m = float(sample.camera["depth"]["unit_m"])  # type: ignore[index]
@@ -68,6 +68,6 @@ def procedural() -> list[NDArray[np.uint8]]:
         far_m = float(distance_m[np.isfinite(distance_m)].max())
         law = {"visibility_m": f"log-uniform({0.5 * far_m}, {10 * far_m})", "atmospheric_light": "uniform(0.6, 1.0)"}
         recipe = config.build(Recipe, {"name": "calibration", "path": "ray", **law})
-        haze = sampling.draw_variants(recipe, 0, sample.name, 1, 1.0)[0]
-        found.append(render.render(sample.image, distance_m, haze, recipe.color_space, camera).hazy)
+        haze = sampling.draw_variants(recipe, seed, sample.name, 1, 1.0)[0]
+        found.append(color.to_float(render.render(sample.image, distance_m, haze, recipe.color_space, camera).hazy))
     return found

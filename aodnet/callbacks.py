@@ -16,6 +16,7 @@ from aodnet import checkpoint, metrics, tracking, weights
 from aodnet.config import FitConfig, FitPaths
 from aodnet.pairs import Pair, sample_pairs
 from aodnet.predict import Restore, restore_picture, restorer
+from aodnet.recipes import resolve
 from aodnet.run_folder import HISTORY, Logs, read_history
 from aodnet.streaming import open_stream
 from aodnet.tracking import ModelLogging, TrackingOptions
@@ -67,7 +68,10 @@ class WandbRun(keras.callbacks.Callback):
             self.session = None
 
     def _open(self) -> None:
+        recipe, fields = resolve(self.config.recipe)
         config = dataclasses.asdict(self.config) | {
+            "recipe": recipe,
+            "recipes": fields,
             "dataset": tracking.facts_of(self.paths.data),
             "code": tracking.code_facts(),
         }

@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aodnet.arrays import parse_npz, read_whole
+from aodnet.arrays import MAX_ARRAYS, parse_npz, read_whole
 from hazegen import stores
 from hazegen.errors import RefusedError
 
 FOLDER = "checkpoints"
 KEPT = 2
+# The widest network, of 10.3 million weights, with both moments of Adam and an average: 165 MB.
+MAX_BYTES = 256_000_000
 _NAME = re.compile(r"epoch-(\d{5,12})-step-(\d{7,15})\.npz")
 _META = "meta"
 _MARK = b"sha256:"
@@ -82,7 +84,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     back to an older one does not believe them any more. One process at a time may write in a folder.
 
     Raises:
-        RefusedError: An array holds something else than finite numbers; nothing is written.
+        RefusedError: An array holds something else than finite numbers, or all of them are too large to be read
+            again; nothing is written.
     """
     data = _encode(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +120,20 @@ def load_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
     )
 
 
+def set_aside(folder: Path, loaded: Checkpoint) -> list[str]:
+    """Renames what lies after a loaded checkpoint: damaged ones, which would count among the two that are kept.
+
+    Returns:
+        The new names.
+    """
+    names = []
+    for position, path in _placed(folder):
+        if position > (loaded.epoch, loaded.step) and not path.is_dir():
+            path.replace(path.with_name(f"{path.name}.damaged"))
+            names.append(f"{path.name}.damaged")
+    return names
+
+
 def newest_path(folder: Path) -> Path:
     """The newest checkpoint's file."""
     return _all(folder)[-1]
@@ -138,6 +155,11 @@ def _encode(checkpoint: Checkpoint) -> bytes:
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = _MARK + b"0" * _DIGEST
     data = buffer.getvalue()[:-_DIGEST]
+    if len(data) + _DIGEST > MAX_BYTES or len(content) > MAX_ARRAYS:
+        raise RefusedError(
+            f"The checkpoint cannot be saved. Expected at most {MAX_BYTES:,} bytes in {MAX_ARRAYS:,} arrays, received "
+            f"{len(data) + _DIGEST:,} in {len(content):,}: nothing larger is read again. Lower --filters."
+        )
     return data + _digest(data)
 
 
@@ -152,12 +174,12 @@ def _load(path: Path) -> Checkpoint:
         ValueError: Says what is wrong with it.
         OSError, KeyError, TypeError, AttributeError, RecursionError: Others do.
     """
-    data = read_whole(path)
+    data = read_whole(path, MAX_BYTES)
     if not data[:-_DIGEST].endswith(_MARK):
         raise ValueError("cut, or no checkpoint: the mark of a complete one is not there")
     if _digest(data[:-_DIGEST]) != data[-_DIGEST:]:
         raise ValueError("its bytes are not those that were written")
-    content = parse_npz(data)
+    content = parse_npz(data, MAX_BYTES)
     meta = json.loads(str(content.pop(_META)))
     checkpoint = Checkpoint(
         meta["epoch"], meta["step"], [content[name] for name in sorted(content)], meta["run"], tuple(meta["names"])
@@ -196,10 +218,13 @@ def _position(name: str) -> tuple[int, int] | None:
 
 def _all(folder: Path) -> list[Path]:
     """All checkpoints, the oldest first."""
-    if not folder.is_dir():
-        return []
-    found = [(position, path) for path in folder.iterdir() if (position := _position(path.name)) is not None]
-    return [path for _, path in sorted(found)]
+    return [path for _, path in _placed(folder)]
+
+
+def _placed(folder: Path) -> list[tuple[tuple[int, int], Path]]:
+    """All checkpoints with their epochs and steps, in the order of these."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted((position, path) for path in paths if (position := _position(path.name)) is not None)
 
 
 def _difference(expected: Sequence[Any], received: Sequence[Any]) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import sys
 from pathlib import Path
 
 from aodnet.quiet import load_tensorflow
@@ -13,10 +14,12 @@ from hazegen.verbs import new_parser
 
 def run_evaluate(argv: list[str]) -> int:
     """aodnet evaluate."""
-    from aodnet import tracking
+    from aodnet import tracking, weight_names
+    from aodnet.detection import check_names
+    from aodnet.detection_report import SUMMARY
     from aodnet.detectors import DetectorOptions, load_detector
-    from aodnet.measures import Measures
-    from aodnet.pairs import Source
+    from aodnet.measures import Measures, check
+    from aodnet.pairs import Source, check_source
     from aodnet.streaming import CacheOptions
     from aodnet.tracking import TrackingOptions
 
@@ -46,20 +49,25 @@ def run_evaluate(argv: list[str]) -> int:
     choice = choose_mode(options.wandb or ("auto" if config.given(given, TrackingOptions) else "off"))
     if source.data is not None:
         source = dataclasses.replace(source, data=tracking.fetch(source.data))
+    # All that can be refused without it comes before TensorFlow, which takes seconds to import.
+    paths = [weight_names.find_weights(text) for text in given.model]
+    files = dict(zip(_labels(paths), paths, strict=True))
+    check(measures, files, has_clean=source.has_clean)
+    check_source(source)
     detector = load_detector(detection) if detection.detector is not None else None
+    if detector is not None:
+        check_names(files)
+    if (given.out / SUMMARY).is_file():
+        print(f"'{given.out}' holds an evaluation already: its files are written over.", file=sys.stderr, flush=True)
     load_tensorflow()
     # Each model has a tf.function of its own, which TensorFlow takes for one that is traced again and again.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from aodnet import weights
-    from aodnet.detection import check_names, detect_models
+    from aodnet.detection import detect_models
     from aodnet.detection_report import FOLDER, format_summary
     from aodnet.evaluate import evaluate
     from aodnet.reports import format_report
 
-    paths = [weights.find_weights(text) for text in given.model]
-    files = dict(zip(_labels(paths), paths, strict=True))
-    if detector is not None:
-        check_names(files)
     models = {name: weights.load(path) for name, path in files.items()}
     report = evaluate(models, source, given.out, measures)
     print(format_report(report))

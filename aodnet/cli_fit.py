@@ -1,6 +1,7 @@
 """The command `aodnet fit`."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aodnet.quiet import load_tensorflow
 from hazegen import config, stores
-from hazegen.errors import HazegenError, UsageError
+from hazegen.errors import HazegenError, StoreError, UsageError
 from hazegen.tracking import Choice, choose_mode
 from hazegen.verbs import new_parser
 
@@ -62,12 +63,14 @@ def run_fit(argv: list[str]) -> int:
     try:
         with tracking.logged(paths, settings, options, what, choice, tqdm.write) as callbacks:
             fitted = fit(paths, settings, say=tqdm.write if is_chief else lambda _: None, extra=callbacks)
-    except HazegenError as error:
+    except (HazegenError, OSError) as error:
         if cluster is None:
             raise
         # TensorFlow would wait at its exit for processes that are gone.
         print(f"error: worker {cluster.index}: {error}", file=sys.stderr, flush=True)
-        os._exit(error.exit_code)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(error.exit_code if isinstance(error, HazegenError) else StoreError.exit_code)
     if is_chief:
         _tell(fitted, paths)
     return 0
@@ -122,10 +125,14 @@ def _tell(fitted: "Fitted", paths: "FitPaths") -> None:
 
     best = fitted.best
     print(f"trained {fitted.epochs} epochs on {fitted.device} in {fitted.seconds:.0f} s; run folder '{fitted.run}'.")
-    print(f"best epoch {best['epoch'] + 1:.0f}: PSNR {best['val_psnr_rgb']:.2f} dB, SSIM {best['val_ssim_rgb']:.4f} "
-          "(validation, rgb in float32 without rounding).")  # fmt: skip
+    if best:
+        print(f"best epoch {best['epoch'] + 1:.0f}: PSNR {best['val_psnr_rgb']:.2f} dB, SSIM "
+              f"{best['val_ssim_rgb']:.4f} (validation, rgb in float32 without rounding).")  # fmt: skip
     if fitted.lost.total:
-        print(f"left out because they are damaged: {tell_lost(fitted.lost)}.")
+        print(f"left out because they are damaged: {tell_lost(fitted.lost, paths.data)}.")
     for epoch, step in fitted.skipped:
         print(f"left out because of numbers that are not finite: step {step} of epoch {epoch + 1}.")
-    print(f"next: aodnet evaluate --model {fitted.run}/best.weights.h5 --data {paths.data[0]}")
+    if best:
+        print(f"next: aodnet evaluate --model {fitted.run}/best.weights.h5 --data {paths.data[0]}")
+    else:
+        print("no epoch has ended: the same command with --resume goes on.")

@@ -1,10 +1,12 @@
 """The commands that apply trained weights: `aodnet predict`, `export` and `import-weights`."""
 
+import sys
 from pathlib import Path
 
 from aodnet.quiet import load_tensorflow
 from hazegen import stores
 from hazegen.errors import RefusedError, UsageError
+from hazegen.progress import counted
 from hazegen.verbs import new_parser
 
 
@@ -43,24 +45,30 @@ def run_predict(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     given.out = stores.on_disk(stores.place(given.out), "--out")
     from aodnet import runtimes
-    from aodnet.predict import predict
+    from aodnet.predict import find_targets, predict
 
+    # All that can be refused without it comes before TensorFlow, which takes seconds to import.
+    find_targets(given.inputs, given.out, given.recursive)
+    runtimes.check(given.model, given.runtime)
     if runtimes.needs_tensorflow(given.model, given.runtime):
         load_tensorflow()
     restore = runtimes.load(given.model, given.runtime)
     done = predict(restore, given.inputs, given.out, recursive=given.recursive, beside=given.side_by_side)
     for remark in done.remarks:
         print(remark)
-    print(f"{len(done.written)} {_kinds(done.written)} restored into '{given.out}'.")
+    print(f"{_told(done.written)} restored into '{given.out}'.")
     if done.problems:
-        raise RefusedError(f"{len(done.problems)} inputs could not be restored:\n  " + "\n  ".join(done.problems))
+        failed = f"{counted(len(done.problems), 'input')} could not be restored:"
+        raise RefusedError("\n  ".join([failed, *done.problems]))
     return 0
 
 
-def _kinds(paths: list[Path]) -> str:
+def _told(paths: list[Path]) -> str:
     from aodnet.video import SUFFIXES
 
-    return "pictures and videos" if any(path.suffix.lower() in SUFFIXES for path in paths) else "pictures"
+    videos = sum(path.suffix.lower() in SUFFIXES for path in paths)
+    numbers = {"picture": len(paths) - videos, "video": videos}
+    return " and ".join(counted(n, what) for what, n in numbers.items() if n) or counted(0, "picture")
 
 
 def run_export(argv: list[str]) -> int:
@@ -94,12 +102,18 @@ def run_export(argv: list[str]) -> int:
             "it out."
         )
     given.out = stores.on_disk(stores.place(given.out), "--out")
+    from aodnet import calibration, weight_names
+    from aodnet.exported import check_output
+
+    path = weight_names.find_weights(given.model or weight_names.DEFAULT)
+    check_output(given.format, given.out, given.height, given.width)
     load_tensorflow()
-    from aodnet import calibration, weights
+    from aodnet import weights
     from aodnet.export import export
 
-    model = weights.load(weights.find_weights(given.model or weights.DEFAULT))
+    model = weights.load(path)
     pictures, origin = calibration.pictures(given.data) if given.format == "litert-int8" else ((), "")
+    print(f"writing '{given.out}', running it and comparing it with Keras...", file=sys.stderr, flush=True)
     done = export(
         model, given.format, given.out, height=given.height, width=given.width, pictures=pictures, origin=origin
     )
@@ -108,7 +122,8 @@ def run_export(argv: list[str]) -> int:
     if done.psnr_db is None:
         print(f"Largest difference from Keras: {done.max_error:.2g}, on pictures of {sizes}.")
     else:
-        print(f"{done.psnr_db:.1f} dB PSNR against Keras, largest difference {done.max_error:.2g}, on {origin}.")
+        print(f"{done.psnr_db:.1f} dB PSNR against Keras, largest difference {done.max_error:.2g}, on {origin} and on "
+              f"{calibration.PROCEDURAL} procedural scenes that gave no ranges.")  # fmt: skip
     return 0
 
 
@@ -128,6 +143,8 @@ def run_import_weights(argv: list[str]) -> int:
             f"The output has another suffix. Expected a name that ends in .weights.h5, received '{given.out.name}'. "
             "Change --out."
         )
+    if not given.file.is_file():
+        raise RefusedError(f"'{given.file}' is not a file. Expected a .npz file, received none. Check the path.")
     load_tensorflow()
     from aodnet import weights
 

@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aodnet.quiet import load_tensorflow
-from hazegen import config, stores
+from hazegen import config, manifest, stores
 from hazegen.errors import RefusedError
 from hazegen.verbs import new_parser
 
@@ -16,24 +18,25 @@ _OF_SCHEDULE = ("learning_rate", "warmup", "final_learning_rate")
 
 def run_overfit(argv: list[str]) -> int:
     """aodnet overfit."""
-    from aodnet.overfit import OverfitOptions, overfit
+    from aodnet.overfit import SCHEDULE, STEPS, OverfitOptions, overfit
 
     parser = new_parser(
         "aodnet overfit",
-        "Trains on one batch again and again, 300 steps unless --steps says otherwise, to see whether the network "
-        "learns at all. Exits with 3 where not.",
+        "Trains on one batch again and again, to see whether the network learns at all. Exits with 3 where not.\n"
+        "300 steps at a constant learning rate of 5e-3, unless --config or a setting says otherwise.",
         "  aodnet overfit --data dataset\n"
         "  aodnet overfit --data dataset --config runs/first/config.yaml --batch 1 --steps 1000 --out one.png",
     )
-    options, settings = _read_options(parser, argv, OverfitOptions, "one batch")
+    options, settings = _read_options(parser, argv, OverfitOptions, "one batch", STEPS, defaults=SCHEDULE)
     load_tensorflow()
     done = overfit(options, settings, say=print)
     print(f"loss of {done.examples} pictures: {done.first:.5g} before, {done.last:.5g} after {done.steps} steps "
-          f"({done.left:.0%}); '{done.picture}' shows them.")  # fmt: skip
+          f"({done.left:.0%} of {done.plain:.5g}, without a network); '{done.picture}' shows them.")  # fmt: skip
     if not done.learned:
         raise RefusedError(
-            f"The network does not learn one batch. Expected a loss below {options.share:.0%} of the first after "
-            f"{done.steps} steps, received {done.left:.0%}. {' '.join(done.hints)}"
+            "The network does not learn one batch. Expected the right range, and a loss below "
+            f"{options.share:.0%} of that of the hazy pictures or of one colour after {done.steps} steps, received "
+            f"{done.left:.0%}. {' '.join(done.hints)}"
         )
     print(" ".join(["the network learns.", *done.hints]))
     return 0
@@ -41,7 +44,7 @@ def run_overfit(argv: list[str]) -> int:
 
 def run_find_lr(argv: list[str]) -> int:
     """aodnet find-lr."""
-    from aodnet.lr_finder import FinderOptions, find_lr
+    from aodnet.lr_finder import STEPS, FinderOptions, find_lr
 
     parser = new_parser(
         "aodnet find-lr",
@@ -50,7 +53,7 @@ def run_find_lr(argv: list[str]) -> int:
         "  aodnet find-lr --data dataset\n"
         "  aodnet find-lr --data dataset --config runs/first/config.yaml --steps 400 --out curves/first",
     )
-    options, settings = _read_options(parser, argv, FinderOptions, "test", skip=_OF_SCHEDULE)
+    options, settings = _read_options(parser, argv, FinderOptions, "test", STEPS, skip=_OF_SCHEDULE)
     load_tensorflow()
     found = find_lr(options, settings, say=print)
     print(f"the loss falls fastest at {found.suggested:.1e} and is least at {found.least:.1e}; "
@@ -60,12 +63,20 @@ def run_find_lr(argv: list[str]) -> int:
 
 
 def _read_options(
-    parser: argparse.ArgumentParser, argv: list[str], cls: Any, title: str, skip: tuple[str, ...] = ()
+    parser: argparse.ArgumentParser,
+    argv: list[str],
+    cls: Any,
+    title: str,
+    steps: int,
+    skip: tuple[str, ...] = (),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Any, Any]:
     """The options of a trial (a dataclass of CacheOptions with `data`) and the settings, as `aodnet fit` reads them.
 
     Args:
+        steps: How many updates there are where nothing says it.
         skip: Settings that have no meaning in the trial, beside those that have none in any.
+        defaults: Settings that stand above the default config, but below any other.
     """
     from aodnet.config import FitConfig
     from aodnet.streaming import CacheOptions
@@ -75,13 +86,18 @@ def _read_options(
     config.add_options(parser, cls, title, skip=("data",))
     config.add_options(parser, CacheOptions, "datasets in a store")
     parser.add_argument("--config", default="default", help="config file or name [default: default]")
-    skip = (*_NOT_IN_TRIALS, *skip)
+    told = f"updates in the trial [default: {steps}]"
+    parser.add_argument("--steps", metavar="N", default=argparse.SUPPRESS, help=told)
+    skip = (*_NOT_IN_TRIALS, "steps", *skip)
     config.add_options(parser, FitConfig, "settings (each stands above the config file)", from_file=True, skip=skip)
     given = parser.parse_args(argv)
     from aodnet import tracking
+    from aodnet.recipes import read_recipes
 
     path = config.find_config(given.config, "training")
-    settings = config.build(FitConfig, config.read_config(path, FitConfig) | config.given(given, FitConfig))
+    read = config.read_config(path, FitConfig) | (dict(defaults) if given.config == "default" else {})
+    settings = config.build(FitConfig, read | config.given(given, FitConfig))
     options = config.build(cls, {**config.given(given, cls), "data": ()})
     folders = tuple(tracking.fetch(stores.place(folder)) for folder in given.data)
+    read_recipes(settings.recipe, [manifest.load(folder) for folder in folders])  # refuses before TensorFlow is loaded
     return dataclasses.replace(options, data=folders), settings

@@ -10,6 +10,8 @@ from hazegen import stores
 from hazegen.errors import UsageError
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+# Of losses.TERMS, which are functions of TensorFlow's.
+LOSS_TERMS = ("l2", "l1", "charbonnier", "ssim", "ms-ssim")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class FitConfig:
                     f"{name} is out of range. Expected {expected}, received {getattr(self, name)}. "
                     f"Correct it in the config or pass --{name.replace('_', '-')}."
                 )
+        parse_loss(self.loss)
 
 
 @dataclass(frozen=True)
@@ -132,3 +135,25 @@ class FitPaths(CacheOptions):
                 f"--weights cannot be used. Expected {len(self.data)} numbers above 0 with commas between them, one "
                 f"for each dataset of --data, received {', '.join(map(str, self.weights))}. Correct --weights."
             )
+
+
+def parse_loss(text: str) -> dict[str, float]:
+    """Weights of the terms from text as 'l2' or 'l1=0.8, ssim=0.2'.
+
+    Raises:
+        UsageError: An unknown term, a weight that is not above 0, or the same term twice.
+    """
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.partition("=")
+        try:
+            value = float(weight or 1.0)
+        except ValueError:
+            value = 0.0
+        if name.strip() not in LOSS_TERMS or not 0.0 < value < math.inf or name.strip() in weights:
+            raise UsageError(
+                f"The loss cannot be read. Expected terms among {', '.join(LOSS_TERMS)} with weights above 0, as "
+                f"'l1=0.8, ssim=0.2', received '{text}'. Correct --loss."
+            )
+        weights[name.strip()] = value
+    return weights

@@ -34,6 +34,7 @@ __all__ = [
     "Source",
     "check_crop",
     "explain",
+    "key_at",
     "keys_of",
     "steps_of",
     "training_batches",
@@ -108,6 +109,7 @@ def validation_batches(
     split: str = "validation",
     crop: int | None = None,
     batch: int = 1,
+    every: int = 1,
     worker: tuple[int, int] = (0, 1),
     on_damage: OnDamage = "fail",
     lost: Lost | None = None,
@@ -115,11 +117,14 @@ def validation_batches(
     """All records of a split in the order of sources and shards: whole frames, or centre crops; never augmented.
 
     Whole frames of different sizes need a batch of 1. The seeds of haze are those of the places, always the same.
+
+    Args:
+        every: One record of so many is decoded, the first and so on.
     """
     _check(sources, split, crop, batch, worker)
     form = _form(sources, crop, on_damage, mixing.number_of("validation"), augmented=False)
-    dataset = encoded.in_order(sources, split, on_damage, lost)
-    return _batches(dataset, form, mixing.count_records(sources, split), batch, worker)
+    dataset = encoded.in_order(sources, split, on_damage, lost).shard(every, 0)
+    return _batches(dataset, form, -(-mixing.count_records(sources, split) // every), batch, worker)
 
 
 def keys_of(
@@ -134,24 +139,40 @@ def keys_of(
     on_damage: OnDamage = "fail",
 ) -> list[str]:
     """The keys of the whole batch that is step `step` of an epoch, found by going through the same order again."""
-    dataset = encoded.shuffled(sources, split, seed, epoch, shuffle_mb, on_damage, None).skip(step * batch).take(batch)
+    dataset = encoded.shuffled(sources, split, seed, epoch, shuffle_mb, on_damage, None)
+    return _keys(dataset.skip(step * batch).take(batch), sources)
+
+
+def key_at(sources: Sequence[Source], place: int, *, split: str = "validation", on_damage: OnDamage = "fail") -> str:
+    """The key of the record at one place of validation_batches with a batch of 1; empty where it is lost."""
+    return "".join(_keys(encoded.in_order(sources, split, on_damage, None).skip(place).take(1), sources))
+
+
+def _keys(dataset: tf.data.Dataset, sources: Sequence[Source]) -> list[str]:
     spec = decoding.feature_spec("key", kind=sources[0].manifest.kind)
     found = [record.numpy() for record, _, _ in dataset]
     return [tf.io.parse_single_example(record, spec)["key"].numpy().decode() for record in found if record]
 
 
-def explain(error: tf.errors.OpError, sources: Sequence[Source], splits: Sequence[str]) -> None:
+def explain(
+    error: tf.errors.OpError, sources: Sequence[Source], splits: Sequence[str], lost: Lost | None = None
+) -> None:
     """Raises what is behind an error of TensorFlow's that a batch ended with, if it is a store or a damaged shard.
+
+    Args:
+        lost: Where damaged records are skipped: what they cost; they are not what the batch ended with.
 
     Raises:
         VerifyError: Names shard, record, and what to do.
-        StoreError: The store of a source failed.
+        StoreError, OSError: The store of a source failed, or a disk.
     """
+    if lost is not None and lost.failure is not None:
+        raise lost.failure from None
     for source in sources:
         if source.stream is not None and source.stream.failure is not None:
             raise source.stream.failure from None
     told = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.FailedPreconditionError)
-    if isinstance(error, (*told, tf.errors.InvalidArgumentError)):
+    if lost is None and isinstance(error, (*told, tf.errors.InvalidArgumentError)):
         for source in sources:
             chosen = [shard for split in splits for shard in source.manifest.shards if shard.split == split]
             shards.name_damage(source.folder, chosen, source.stream)

@@ -6,7 +6,7 @@ from this detector and what dehazing gives back, not how good the detector is.
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from aodnet import detection_report
 from aodnet.boxes import match
@@ -24,6 +23,7 @@ from aodnet.detectors import Detector, detect
 from aodnet.pairs import Pair, Picture, Source, count_pairs, read_pictures
 from hazegen import images
 from hazegen.errors import UsageError
+from hazegen.progress import Steps
 
 if TYPE_CHECKING:
     import keras
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 Method = Callable[[Pixels], Pixels]
 
-# Where the levels of haze begin, in mean transmission: fifths.
-LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8)
+# Where the levels of haze begin, in mean transmission: levels.IMAGE_BOUNDS, which imports what measures pictures.
+LEVELS = tuple(number / 10 for number in range(10))
 # Pairs whose pictures are kept as files, at most.
 KEPT = 32
 
@@ -73,8 +73,14 @@ def detect_models(
 ) -> dict[str, Any]:
     """`detect_pairs` for the pictures of a source and the models that restore them."""
     methods = {name: _method(model) for name, model in models.items()}
-    with tqdm(read_pictures(source), "detecting", count_pairs(source), unit="image", disable=None) as pictures:
-        return detect_pairs(pictures, methods, detector, iou, out, source.has_clean)
+    with Steps("detecting", count_pairs(source), "image") as steps:
+
+        def pictures() -> Iterator[Picture]:
+            for picture in read_pictures(source):
+                yield picture
+                steps.update()
+
+        return detect_pairs(pictures(), methods, detector, iou, out, source.has_clean)
 
 
 def _method(model: "keras.Model") -> Method:

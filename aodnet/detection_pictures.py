@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from aodnet.boxes import Boxes
+from hazegen.progress import counted
 
 Color = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
@@ -75,7 +76,7 @@ def _color(seen: Seen, number: int) -> Color:
 
 
 def _caption(seen: Seen) -> str:
-    objects = f"{len(seen.found)} object{'' if len(seen.found) == 1 else 's'}"
+    objects = counted(len(seen.found), "object")
     if seen.version == "clean" or seen.clean is None or seen.agreed is None:
         return f"{seen.version}: {objects}"
     wrong = len(seen.found) - seen.agreed

@@ -12,6 +12,7 @@ from aodnet.detection_pictures import Seen
 from aodnet.detectors import SUPPRESSION_IOU, Detector
 from aodnet.markdown import cell
 from hazegen import tracking as sessions
+from hazegen.progress import counted
 
 HAZY, CLEAN = "hazy", "clean"
 
@@ -149,7 +150,9 @@ def format_summary(summary: dict[str, Any]) -> str:
         agreement = "no clean pictures to agree with"
     lines = [
         f"Detector {detector['file']} ({detector['runtime']}, input {detector['input']}): {detector['layout']}.",
-        f"{summary['pictures']} pictures; confidence of at least {summary['confidence']:g}; {agreement}.",
+        f"{counted(summary['pictures'], 'picture')}; confidence of at least {summary['confidence']:g}; {agreement}.",
+        "",
+        "Objects in all pictures:",
         "",
         "| picture | objects | agreeing | precision | recall | F1 |",
         "|---|---|---|---|---|---|",
@@ -173,7 +176,8 @@ def _by(title: str, parts: Iterable[tuple[str, dict[str, Any]]], versions: Itera
         return []
     head = [
         "",
-        "Each cell: objects, and where there are clean pictures (precision, recall, F1).",
+        f"Objects by {title.partition(' (')[0]}. Each cell: objects, and where there are clean pictures (precision, "
+        "recall, F1).",
         "",
         f"| {' | '.join([title, *map(cell, versions)])} |",
     ]

@@ -8,7 +8,8 @@ fastestdet: (1, 5 + C, h, w), a grid over the picture. Channel 0 is the confiden
 yolo: (1, N, 4 + C) or (1, 4 + C, N): centre x, centre y, width, height [px of the input], each class's probability.
 yolo-objectness: (1, N, 5 + C) or (1, 5 + C, N): likewise, with the confidence that there is an object in between.
 
-The confidence of a box is that of its likeliest class, times that of the object where there is one.
+The confidence of a box is that of its likeliest class, times that of the object where there is one. Other versions of
+FastestDet's runtime.py have object^0.6 * class^0.4 (docs/detection.md).
 
 References:
     FastestDet: example/onnx-runtime/runtime.py and utils/tool.py of dog-qiuqiu/FastestDet.

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 
 from aodnet import mixing, salvage
@@ -39,24 +40,19 @@ def shuffled(
 ) -> tf.data.Dataset:
     """All of an epoch, shuffled; the arguments are those of data.training_batches."""
     count, at, again = mixing.count_records(sources, split), epoch or 0, epoch is None
-    loss = _loss(sources, on_damage, lost)
+    losses = _losses(sources, on_damage, lost)
     if len(sources) == 1:
-        dataset = _labelled(_shuffled(sources[0], split, (seed, at), shuffle_mb, again, loss), 0)
+        dataset = _labelled(_shuffled(sources[0], split, [(seed, at)], shuffle_mb, again, losses[0]), 0)
     else:
         chosen = mixing.choose(sources, split, seed, at)
         streams = []
         for number, source in enumerate(sources):
-            held, wanted = source.manifest.records_of(split), int((chosen == number).sum())
-            share = shuffle_mb / len(sources)
-            passes = [
-                _shuffled(source, split, (seed, at, number, turn), share, again, loss)
-                for turn in range(-(-wanted // held))
-            ]
-            some = passes[0] if passes else tf.data.Dataset.from_tensors(b"").take(0)
-            for later in passes[1:]:
-                some = some.concatenate(later)
+            turns = -(-int((chosen == number).sum()) // source.manifest.records_of(split))
+            keys = [(seed, at, number, turn) for turn in range(turns)]
+            some = _shuffled(source, split, keys, shuffle_mb / len(sources), again, losses[number])
             streams.append(_labelled(some, number))
-        dataset = tf.data.Dataset.choose_from_datasets(streams, tf.data.Dataset.from_tensor_slices(chosen))
+        places = tf.data.Dataset.from_tensor_slices(chosen).map(lambda one: tf.cast(one, tf.int64))
+        dataset = tf.data.Dataset.choose_from_datasets(streams, places)
     if again:
         numbers = tf.data.Dataset.random(seed=mixing.number_of(seed), rerandomize_each_iteration=True)
         return counted(tf.data.Dataset.zip(dataset, numbers).map(lambda one, number: (*one, number)), count)
@@ -65,9 +61,9 @@ def shuffled(
 
 def in_order(sources: Sequence[Source], split: str, on_damage: OnDamage, lost: Lost | None) -> tf.data.Dataset:
     """All records of a split in the order of sources and shards."""
-    loss, count = _loss(sources, on_damage, lost), mixing.count_records(sources, split)
+    losses, count = _losses(sources, on_damage, lost), mixing.count_records(sources, split)
     parts = [
-        _labelled(_reading(source, source.manifest.shards_of(split), 1, loss), number)
+        _labelled(_in_order(source, source.manifest.shards_of(split), losses[number]), number)
         for number, source in enumerate(sources)
     ]
     return _numbered(counted(functools.reduce(tf.data.Dataset.concatenate, parts), count), count)
@@ -87,44 +83,73 @@ def counted(dataset: tf.data.Dataset, count: int) -> tf.data.Dataset:
     return dataset.apply(tf.data.experimental.assert_cardinality(count))
 
 
-# What records of a damaged shard are lost, by the shard's name among all; None: a damaged shard is an error.
-_Loss = Callable[[Source, Shard], tuple[Lost, str]] | None
+# Where losses are counted, and what stands there before a shard's name; None: a damaged shard is an error.
+_Loss = tuple[Lost, str] | None
 
 
-def _loss(sources: Sequence[Source], on_damage: OnDamage, lost: Lost | None) -> _Loss:
+def _losses(sources: Sequence[Source], on_damage: OnDamage, lost: Lost | None) -> list[_Loss]:
+    """Of each source. Not by its folder: counts outlive a dataset's move."""
     if on_damage == "fail":
-        return None
+        return [None] * len(sources)
     kept = lost if lost is not None else Lost()
-    return lambda source, shard: (kept, shard.name if len(sources) == 1 else f"{source.folder}/{shard.name}")
+    return [(kept, f"{number}/" if len(sources) > 1 else "") for number in range(1, len(sources) + 1)]
 
 
 def _shuffled(
-    source: Source, split: str, key: tuple[int, ...], shuffle_mb: float, again: bool, loss: _Loss
+    source: Source, split: str, keys: Sequence[tuple[int, ...]], shuffle_mb: float, again: bool, loss: _Loss
 ) -> tf.data.Dataset:
-    """One pass over the records of a source.
+    """Passes over the records of a source, one after another, each in the order that belongs to its key.
 
     Shards in random order, several at once, then a buffer: each record may meet every other. Encoded bytes are
     shuffled: 1,000 decoded pairs of 640 x 480 would take 7.4 GB.
     """
-    shards_, number = source.manifest.shards_of(split), mixing.number_of(*key)
-    order = sorted(shards_, key=lambda shard: records.hash_order(f"{number} {shard.name}"))
+    shards_, numbers = source.manifest.shards_of(split), [mixing.number_of(*key) for key in keys]
     count = sum(shard.records for shard in shards_)
     mean_bytes = sum(shard.bytes for shard in shards_) / count
     buffer = max(1, min(count, int(shuffle_mb * 1e6 / mean_bytes)))
-    dataset = _reading(source, order, AT_ONCE, loss)
-    return dataset.shuffle(buffer, seed=number, reshuffle_each_iteration=again)
+    orders = np.array([_order(shards_, number) for number in numbers], np.int32).reshape(-1, len(shards_))
+
+    def one_pass(order: Any, number: Any) -> tf.data.Dataset:
+        dataset = _reading(source, shards_, order, AT_ONCE, loss)
+        return dataset.shuffle(buffer, seed=number, reshuffle_each_iteration=again)
+
+    if len(keys) == 1:
+        return one_pass(orders[0], numbers[0])
+
+    # One graph for all passes: a small dataset beside a large one goes round thousands of times.
+    @tf.autograph.experimental.do_not_convert
+    def seeded_pass(order: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
+        tf.compat.v1.set_random_seed(1)  # of this graph alone: TensorFlow cannot join a global seed of 0 and a tensor
+        return one_pass(order, number)
+
+    seeds = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
+    if again:
+        seeds = tf.data.Dataset.random(seed=mixing.number_of(*keys), rerandomize_each_iteration=True)
+    return tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(orders), seeds).flat_map(seeded_pass)
 
 
-def _reading(source: Source, shards_: Sequence[Shard], at_once: int, loss: _Loss) -> tf.data.Dataset:
-    """Records of shards, wherever they lie, `at_once` of them in turn."""
+def _order(shards_: Sequence[Shard], number: int) -> list[int]:
+    """Places of the shards, in an order that belongs to a number."""
+    return sorted(range(len(shards_)), key=lambda place: records.hash_order(f"{number} {shards_[place].name}"))
+
+
+def _in_order(source: Source, shards_: Sequence[Shard], loss: _Loss) -> tf.data.Dataset:
+    return _reading(source, shards_, np.arange(len(shards_), dtype=np.int32), 1, loss)
+
+
+def _reading(source: Source, shards_: Sequence[Shard], order: Any, at_once: int, loss: _Loss) -> tf.data.Dataset:
+    """Records of shards in an order, int32 (shards,), wherever they lie, `at_once` of them in turn."""
     stream = source.stream or open_stream(source.folder, CacheOptions())
+    at_once = min(at_once, len(shards_))
     if stream is not None or loss is not None:
-        return _held_shards(lambda: _holding(source, stream, shards_, at_once, loss), len(shards_), at_once)
-    paths = [str(source.folder / shard.name) for shard in shards_]
+        return _held_shards(
+            lambda places: _holding(source, stream, [shards_[place] for place in places], at_once, loss), order, at_once
+        )
+    paths = tf.gather(tf.constant([str(source.folder / shard.name) for shard in shards_]), order)
     if at_once == 1:
         return _read(paths)
     return tf.data.Dataset.from_tensor_slices(paths).interleave(
-        _read, cycle_length=min(at_once, len(paths)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        _read, cycle_length=at_once, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
 
 
@@ -146,8 +171,8 @@ def _holding(
 
 
 def _readable(source: Source, shard: Shard, path: Path | None, loss: Any) -> AbstractContextManager[Path]:
-    lost, name = loss(source, shard)
-    return salvage.readable(path, source.folder, source.manifest, shard, lost, name)
+    lost, prefix = loss
+    return lost.keeping(salvage.readable(path, source.folder, source.manifest, shard, lost, prefix + shard.name))
 
 
 @contextmanager
@@ -166,7 +191,9 @@ def _fetched(
             yield readable
 
 
-def _held_shards(begin: Callable[[], AbstractContextManager[Hold]], count: int, at_once: int) -> tf.data.Dataset:
+def _held_shards(
+    begin: Callable[[Sequence[int]], AbstractContextManager[Hold]], order: Any, at_once: int
+) -> tf.data.Dataset:
     """Records of shards that are held while they are read, in the order of `_reading`.
 
     A pass over the shards, and in it each shard, is held as long as its iterator lives, read to its end or not.
@@ -175,8 +202,8 @@ def _held_shards(begin: Callable[[], AbstractContextManager[Hold]], count: int, 
     numbers = itertools.count()
 
     @contextmanager
-    def begin_pass() -> Iterator[int]:
-        with begin() as hold:
+    def begin_pass(places: Any) -> Iterator[int]:
+        with begin(places.tolist()) as hold:
             number = next(numbers)
             passes[number] = hold
             try:
@@ -190,10 +217,9 @@ def _held_shards(begin: Callable[[], AbstractContextManager[Hold]], count: int, 
             yield os.fsencode(path)
 
     # Not in parallel: files are opened in turn, each when its first record is due, so that as few are held as can be.
-    return _held(begin_pass, tf.int64).flat_map(
-        lambda of_pass: tf.data.Dataset.range(count).interleave(
-            lambda number: _held(open_shard, tf.string, of_pass, number).flat_map(_read),
-            cycle_length=min(at_once, count),
+    return _held(begin_pass, tf.int64, order).flat_map(
+        lambda of_pass: tf.data.Dataset.range(order.shape[0]).interleave(
+            lambda number: _held(open_shard, tf.string, of_pass, number).flat_map(_read), cycle_length=at_once
         )
     )
 

@@ -14,12 +14,11 @@ from pathlib import Path
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from aodnet import ablation, levels, metrics, noreference, reports, strips
 from aodnet.baselines import AffineFit, dark_channel_prior
 from aodnet.levels import LevelTally
-from aodnet.measures import Measures
+from aodnet.measures import AFFINE, CUTS, DARK_CHANNEL, HAZY, Measures, check, cut_name
 from aodnet.pairs import Pair, Picture, Source, count_pairs, read_pairs, read_pictures
 from aodnet.predict import restore_picture, restorer
 from aodnet.protocols import parse_protocols
@@ -29,11 +28,10 @@ from aodnet.significance import Difference, Interval, Tally, compare, interval
 from aodnet.strips import Method
 from aodnet.tiles import Restorer
 from hazegen import engine, images, manifest, stores
-from hazegen.errors import RefusedError, UsageError
+from hazegen.errors import RefusedError
+from hazegen.progress import Steps
 from hazegen.recipe import Recipe
 
-HAZY, AFFINE, DARK_CHANNEL = "hazy input", "best global affine", "dark channel prior"
-CUTS = (ablation.MEANS, ablation.POINTWISE, ablation.BOTH)
 # Pairs that the global affine is fitted to: all, or this many, evenly spread.
 FIT_PAIRS = 1000
 WORST = 5
@@ -98,7 +96,7 @@ def evaluate(models: Mapping[str, keras.Model], source: Source, out: Path, measu
         RefusedError: Pictures that cannot be read, compared or measured.
     """
     measures = measures or Measures()
-    _check(measures, source, models)
+    check(measures, models, has_clean=source.has_clean)
     recipe = _recipe_of(source)
     methods, names = _methods(models, source, measures), _metrics(measures, source)
     out.mkdir(parents=True, exist_ok=True)
@@ -123,31 +121,6 @@ def _recipe_of(source: Source) -> Recipe | None:
     return recipe_of(known, source.recipe) if known is not None and known.kind == "scenes" else None
 
 
-def _check(measures: Measures, source: Source, models: Mapping[str, keras.Model]) -> None:
-    parse_protocols(measures.protocol)
-    if measures.ablation and not source.has_clean:
-        raise UsageError(
-            "--ablation measures a gain in dB. Expected clean images beside it, received hazy ones alone. Leave it "
-            "out, or pass --clean."
-        )
-    if taken := {HAZY, AFFINE, DARK_CHANNEL} & set(models):
-        raise UsageError(f"A model has the name of a baseline. Expected another, received {sorted(taken)}. Rename it.")
-    rows = _row_names(models, source, measures)
-    if measures.compare_to is not None and measures.compare_to not in rows:
-        raise UsageError(
-            f"--compare-to names no row. Expected one of {', '.join(rows)}, received '{measures.compare_to}'. Fix it."
-        )
-    if measures.fade:
-        noreference.load_fade()
-
-
-def _row_names(models: Iterable[str], source: Source, measures: Measures) -> list[str]:
-    """Every row of the table, in order."""
-    baselines = [HAZY, AFFINE, DARK_CHANNEL] if source.has_clean else [HAZY, DARK_CHANNEL]
-    cuts = CUTS if measures.ablation else ()
-    return [*baselines, *(row for name in models for row in (name, *(_cut(name, cut) for cut in cuts)))]
-
-
 def _methods(models: Mapping[str, keras.Model], source: Source, measures: Measures) -> dict[str, Method]:
     """What makes each row of the table, in order."""
     methods: dict[str, Method] = {HAZY: _unchanged}
@@ -157,19 +130,18 @@ def _methods(models: Mapping[str, keras.Model], source: Source, measures: Measur
     for name, model in models.items():
         methods[name] = _method(model)
         if measures.ablation:
-            methods |= {_cut(name, cut): _method(less, whole=True) for cut, less in ablation.variants(model)}
+            methods |= {cut_name(name, cut): _method(less, whole=True) for cut, less in ablation.variants(model)}
     return methods
-
-
-def _cut(name: str, cut: str) -> str:
-    return f"{name}, {cut}"
 
 
 def fit_affine(source: Source) -> AffineFit:
     """The best gain and offset for each channel over the pairs of `source`, at most `FIT_PAIRS` of them."""
-    fitted = AffineFit()
-    for pair in read_pairs(source, step=-(-count_pairs(source) // FIT_PAIRS)):
-        fitted.add(pair.hazy, pair.clean)
+    fitted, total = AffineFit(), count_pairs(source)
+    step = -(-total // FIT_PAIRS)
+    with Steps("fitting the global affine", -(-total // step), "pair", leave=False) as steps:
+        for pair in read_pairs(source, step=step):
+            fitted.add(pair.hazy, pair.clean)
+            steps.update()
     return fitted
 
 
@@ -211,7 +183,7 @@ def _scored(
     """Each picture with the values of all methods, (methods, metrics); its pixels' errors go into `binned`."""
     with (
         ThreadPoolExecutor(engine.cores()) as pool,
-        tqdm(total=count_pairs(source), desc="evaluating", unit="image", disable=None) as bar,
+        Steps("evaluating", count_pairs(source), "image") as steps,
     ):
         for picture in read_pictures(source):
             places = _places(picture)
@@ -220,7 +192,7 @@ def _scored(
                 squares = np.stack([row[1][level] for row in rows])
                 binned.add_pixels(level, squares, levels.count_pixels(level, where))
             yield picture, np.array([row[0] for row in rows])
-            bar.update()
+            steps.update()
 
 
 def _row(
@@ -281,18 +253,18 @@ def _report(
         table=table,
         compared_to=to,
         differences={n: {m: against(n, to, m) for m in names} for n in rows if n != to} if to is not None else {},
-        gains={name: {cut: against(name, _cut(name, cut), names[0]) for cut in CUTS} for name in cut_models},
+        gains={name: {cut: against(name, cut_name(name, cut), names[0]) for cut in CUTS} for name in cut_models},
         bins=found.binned.bins(),
         worst=tuple((name, -low) for low, name in sorted(found.shown.worst, reverse=True)) if source.has_clean else (),
         pictures=found.digest.hexdigest(),
-        cuts=tuple(_cut(name, cut) for name in cut_models for cut in CUTS),
+        cuts=tuple(cut_name(name, cut) for name in cut_models for cut in CUTS),
         recipe=recipe,
         source=source,
     )
 
 
 def _strip(found: Found, methods: Mapping[str, Method], source: Source) -> Pixels:
-    """Best, median and worst image, of which the median one is read again."""
+    """Best, median and worst image, each once, of which the median one is read again."""
     low, high = (found.shown.ranked[end][1] for end in ("lowest", "highest"))
     number = found.tally.at_median(found.shown.method, found.shown.metric)
     if source.has_clean:
@@ -300,7 +272,13 @@ def _strip(found: Found, methods: Mapping[str, Method], source: Source) -> Pixel
     else:
         middle = next(picture for at, picture in enumerate(read_pictures(source)) if at == number)
         rows = {"least haze": low, "median": middle, "most haze": high}
-    return strips.strip(rows, {name: method for name, method in methods.items() if not name.endswith(CUTS)})
+    shown: dict[str, tuple[str, Picture]] = {}
+    for rank, picture in rows.items():
+        before = f"{shown[picture.name][0]}, " if picture.name in shown else ""
+        shown[picture.name] = f"{before}{rank}", picture
+    return strips.strip(
+        dict(shown.values()), {name: method for name, method in methods.items() if not name.endswith(CUTS)}
+    )
 
 
 def _hash(digest: "hashlib._Hash", picture: Picture) -> None:

@@ -14,6 +14,9 @@ from aodnet.tiles import MARGIN
 from hazegen.errors import RefusedError, UsageError
 
 VERSION = 1
+SUFFIXES = {"onnx": ".onnx", "litert": ".tflite", "litert-int8": ".tflite"}
+# What writes and runs each format, and the extra that brings it.
+_PACKAGES = {"onnx": ("onnx", "onnxruntime"), "litert": ("ai_edge_litert.interpreter", "flatbuffers")}
 INPUT, OUTPUT = "hazy", "clean"
 # Under this name the metadata lie in ONNX's metadata_props and in LiteRT's table of metadata.
 KEY = "aodnet"
@@ -136,6 +139,34 @@ def package(name: str, extra: str) -> Any:
             f"The format '{extra}' needs a package that is not installed. Expected {name}, received: {error}. "
             f"Run pip install 'hazegen[{extra}]'."
         ) from None
+
+
+def check_output(form: str, out: Path, height: int | None, width: int | None) -> None:
+    """Holds what `aodnet export` is asked for against what can be, before any work.
+
+    Raises:
+        UsageError: A size or a suffix that cannot be, or a package is missing.
+        RefusedError: A folder is in the way.
+    """
+    for name, value in (("--height", height), ("--width", width)):
+        if value is not None and not SIDES[0] <= value <= SIDES[1]:
+            raise UsageError(
+                f"{name} is out of range. Expected {SIDES[0]} to {SIDES[1]} pixels, received {value}. Leave it out for "
+                "any size."
+            )
+    suffix = SUFFIXES.get(form)
+    if suffix is not None and out.suffix != suffix:
+        raise UsageError(
+            f"The output has another suffix. Expected a name that ends in {suffix}, received '{out.name}'. Change "
+            "--out."
+        )
+    if suffix is not None and out.is_dir():
+        raise RefusedError(f"'{out}' is a folder. Expected a file or nothing, received a folder. Choose another --out.")
+    if suffix is None and (out.exists() or out.is_symlink()):
+        raise RefusedError(f"'{out}' exists. Expected a new folder, received an old one. Choose another --out.")
+    extra = form.removesuffix("-int8")
+    for name in _PACKAGES.get(extra, ()):
+        package(name, extra)
 
 
 def not_ours(name: str, expected: str, received: str) -> RefusedError:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import tensorflow as tf
 
@@ -10,28 +11,33 @@ from aodnet import run as runs
 from aodnet.checkpoint import Checkpoint
 from aodnet.run import Run
 from aodnet.trainer import Trainer
-from hazegen.errors import HazegenError, RefusedError, StoreError
+from hazegen import manifest
+from hazegen.errors import HazegenError, RefusedError, StoreError, VerifyError
 
 # Batches that a run may leave out because of NaN.
 ROLLBACKS = 3
 _SHOWN_KEYS = 16
-# What TensorFlow says of processes that are gone.
+# What TensorFlow says of processes that are gone; the last two say so of much else, too.
 _ENDED = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
-    tf.errors.InternalError,
     tf.errors.DeadlineExceededError,
-    tf.errors.UnknownError,
 )
+_PERHAPS_ENDED = (tf.errors.InternalError, tf.errors.UnknownError)
+_OF_OTHERS = re.compile(r"coordination service|\bpeer\b|heartbeat", re.IGNORECASE)
 
 
 class NotFinite(Exception):
-    """A number was not finite; nothing of it is in the weights."""
+    """A number was not finite; nothing of it is in the weights.
 
-    def __init__(self, what: str, epoch: int, step: int | None) -> None:
+    Args:
+        step: Of the batch; None in validation, where `place` is that of the first bad image.
+    """
+
+    def __init__(self, what: str, epoch: int, step: int | None, place: int | None = None) -> None:
         super().__init__(what)
-        self.what, self.epoch, self.step = what, epoch, step
+        self.what, self.epoch, self.step, self.place = what, epoch, step, place
 
 
 def save(trainer: Trainer, run: Run, epoch: int, step: int) -> None:
@@ -53,9 +59,9 @@ def roll_back(trainer: Trainer, run: Run, fault: NotFinite) -> tuple[int, int]:
     if run.config.on_nan == "stop" or step is None or len(run.skipped) >= ROLLBACKS:
         raise _not_finite(fault, run)
     saved, damaged = checkpoint.load_newest(run.checkpoints)
-    trainer.restore(saved)
-    runs.recall(run, saved)
+    trainer.restore(runs.recall(run, saved))
     run.skipped.add((epoch, step))
+    check_together(trainer, run, saved)  # also: none of them still reads what is written next
     save(trainer, run, saved.epoch, saved.step)  # a run that is killed now leaves the batch out too
     older = f" (newer ones could not be read: {'; '.join(damaged)})" if damaged else ""
     run.say(
@@ -68,7 +74,8 @@ def roll_back(trainer: Trainer, run: Run, fault: NotFinite) -> tuple[int, int]:
 
 def _not_finite(fault: NotFinite, run: Run) -> RefusedError:
     where = f"of epoch {fault.epoch + 1}" if fault.step is None else f"at step {fault.step} of epoch {fault.epoch + 1}"
-    way = ", or go on without that batch: --resume --on-nan rollback" if run.config.on_nan == "stop" else ""
+    may_go_on = fault.step is not None and run.config.on_nan == "stop" and len(run.skipped) < ROLLBACKS
+    way = ", or go on without that batch: --resume --on-nan rollback" if may_go_on else ""
     again = f" {ROLLBACKS} batches were left out already." if len(run.skipped) >= ROLLBACKS else ""
     return RefusedError(
         f"A number of the {fault.what} is not finite. Expected finite numbers, received NaN or infinity {where}"
@@ -79,24 +86,70 @@ def _not_finite(fault: NotFinite, run: Run) -> RefusedError:
 
 def _tell_keys(run: Run, fault: NotFinite) -> str:
     """The records of the batch in question, where they can be found out."""
-    if fault.step is None:
-        return ""
     try:
-        keys = run.keys(fault.epoch, fault.step)
+        if fault.step is not None:
+            keys = run.keys(fault.epoch, fault.step)
+        else:
+            keys = [] if fault.place is None else [run.validation_key(fault.place)]
     except (HazegenError, tf.errors.OpError, OSError):  # the number that is not finite is what has to be told
         return ""
+    return f" ({_listed(keys)})" if keys else ""
+
+
+def _listed(keys: list[str]) -> str:
     more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
-    return f" (keys {', '.join(keys[:_SHOWN_KEYS])}{more})"
+    return f"keys {', '.join(keys[:_SHOWN_KEYS])}{more}"
 
 
-def explain(error: tf.errors.OpError, run: Run) -> None:
-    """Raises what a user can do something about, where that is behind an error of TensorFlow."""
-    data.explain(error, run.sources, ("train", "validation"))
-    if run.worker[1] > 1 and isinstance(error, _ENDED):
+def explain(error: tf.errors.OpError, run: Run, place: tuple[int, int] | None = None) -> None:
+    """Raises what a user can do something about, where that is behind an error of TensorFlow.
+
+    Args:
+        place: Epoch and step of the training batch that could not be had; None where it is another thing.
+    """
+    lost = run.lost if run.paths.on_damage == "skip" else None
+    data.explain(error, run.sources, ("train", "validation"), lost)
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        if lost is None:
+            _check_digests(run)
+        if place is not None:
+            _name_batch(error, run, place)
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        raise RefusedError(
+            f"The memory of the device is not enough. Expected room for {run.config.batch} windows of "
+            f"{run.config.crop} px in training and a whole image, or --validation-crop, in validation, received "
+            f"'{_first_line(error)}'. Lower --batch or --crop, or pass --validation-crop."
+        ) from error
+    is_others = isinstance(error, _PERHAPS_ENDED) and _OF_OTHERS.search(error.message)
+    if run.worker[1] > 1 and (isinstance(error, _ENDED) or is_others):
         raise StoreError(
             f"Another process of the run has ended. Expected {run.worker[1]} workers up to the last step, received "
             f"{type(error).__name__} of TensorFlow. Start all of them again with --resume."
         ) from error
+
+
+def _check_digests(run: Run) -> None:
+    """Refuses a shard whose records all have matching checksums, and which is another one all the same."""
+    for source in run.sources:
+        shards = [shard for split in runs.SPLITS for shard in source.manifest.shards_of(split)]
+        for shard in shards if source.stream is None else ():
+            if manifest.sha256(source.folder / shard.name) != shard.sha256:
+                raise VerifyError(
+                    f"Shard '{shard.name}' is another one, and a record in it cannot be decoded. Expected the SHA-256 "
+                    f"of the manifest, received another. Run hazegen repair {source.folder}."
+                )
+
+
+def _name_batch(error: tf.errors.OpError, run: Run, place: tuple[int, int]) -> None:
+    raise VerifyError(
+        f"A record cannot be decoded, though its bytes are those that were made. Expected pictures in step {place[1]} "
+        f"of epoch {place[0] + 1} ({_listed(run.keys(*place))}), received '{_first_line(error)}'. Make the dataset "
+        "again without it."
+    ) from error
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    return str(error.message).strip().split("\n")[0][:200]
 
 
 def check_together(trainer: Trainer, run: Run, saved: Checkpoint) -> None:

@@ -91,8 +91,13 @@ def find_pairs(root: Path, name: str = "auto") -> list[Match]:
     below = sorted(path.name for path in _entries(root) if path.is_dir())
     raise RefusedError(
         f"'{root}' has no layout that is known. Expected the folders and names of "
-        f"{', '.join(LAYOUTS) if name == 'auto' else name}, received the folders {below[:8]}. Pass --hazy and --clean."
+        f"{', '.join(LAYOUTS) if name == 'auto' else name}, received {_named(below)}. Pass "
+        "--hazy and --clean."
     )
+
+
+def _named(folders: list[str]) -> str:
+    return f"the folders {', '.join(folders[:_LISTED])}" if folders else "no folder in it"
 
 
 def _places(root: Path, layout: Layout) -> Iterator[tuple[Path, Path]]:

@@ -12,13 +12,12 @@ References:
 """
 
 import functools
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from hazegen.errors import UsageError
+from aodnet.config import parse_loss as parse_loss
 
 EPSILON = 1e-3  # of the Charbonnier loss, in pictures of [0, 1]
 # As in metrics.py, where the protocol `rgb` is defined.
@@ -76,28 +75,6 @@ def scales(side: int) -> int:
 def least_side(weights: Mapping[str, float]) -> int:
     """The least side of pictures that these terms can be computed of [px]."""
     return WINDOW if {"ssim", "ms-ssim"} & weights.keys() else 1
-
-
-def parse_loss(text: str) -> dict[str, float]:
-    """Weights of the terms from text as 'l2' or 'l1=0.8, ssim=0.2'.
-
-    Raises:
-        UsageError: An unknown term, a weight that is not above 0, or the same term twice.
-    """
-    weights: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, weight = part.partition("=")
-        try:
-            value = float(weight or 1.0)
-        except ValueError:
-            value = 0.0
-        if name.strip() not in TERMS or not 0.0 < value < math.inf or name.strip() in weights:
-            raise UsageError(
-                f"The loss cannot be read. Expected terms among {', '.join(TERMS)} with weights above 0, as "
-                f"'l1=0.8, ssim=0.2', received '{text}'. Correct --loss."
-            )
-        weights[name.strip()] = value
-    return weights
 
 
 def per_example(weights: Mapping[str, float], clean: tf.Tensor, restored: tf.Tensor) -> tf.Tensor:

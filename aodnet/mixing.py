@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,17 +69,18 @@ def steps_of(sources: Sequence[Source], split: str, batch: int) -> int:
     return -(-count_records(sources, split) // batch)
 
 
-def choose(sources: Sequence[Source], split: str, seed: int, epoch: int) -> NDArray[np.int64]:
+def choose(sources: Sequence[Source], split: str, seed: int, epoch: int) -> NDArray[np.integer[Any]]:
     """From which source each example of an epoch comes, (records of the epoch,): a function of seed and epoch.
 
     With weights each is drawn by them; without, each record comes once, in random order.
     """
+    kind = np.min_scalar_type(len(sources) - 1)  # a byte an example, where 8 would be a gigabyte for 100 million
     counts = [source.manifest.records_of(split) for source in sources]
     rng = np.random.Generator(np.random.Philox(key=number_of(seed, epoch, "sources")))
     if sources[0].weight is None:
-        return rng.permutation(np.repeat(np.arange(len(sources)), counts))
+        return rng.permutation(np.repeat(np.arange(len(sources), dtype=kind), counts))
     weights = np.array([source.weight for source in sources], np.float64)
-    return rng.choice(len(sources), size=sum(counts), p=weights / weights.sum())
+    return rng.choice(len(sources), size=sum(counts), p=weights / weights.sum()).astype(kind)
 
 
 def number_of(*parts: object) -> int:

@@ -79,9 +79,11 @@ class Source(CacheOptions):
         if sum(given is not None for given in (self.data, self.pairs, self.hazy)) != 1 or (
             self.clean is not None and self.hazy is None
         ):
+            names = ("data", "pairs", "hazy", "clean")
+            told = " and ".join(f"--{name}" for name in names if getattr(self, name) is not None)
             raise UsageError(
                 "There must be one source of pairs. Expected --data, --pairs, or --hazy (with --clean), received "
-                f"data={self.data}, pairs={self.pairs}, hazy={self.hazy}, clean={self.clean}. Give one of them."
+                f"{told or 'none of them'}. Give one of them."
             )
         if self.align == "crop" and self.pairs is None and self.clean is None:
             raise UsageError(
@@ -119,6 +121,17 @@ def count_pairs(source: Source) -> int:
     else:
         total = len(_match(source))
     return total if source.limit is None else min(total, source.limit)
+
+
+def check_source(source: Source) -> None:
+    """Refuses what can be told of a source before a picture is read.
+
+    Raises:
+        UsageError, RefusedError: No such folder, split, layout or recipe, or no pictures.
+    """
+    count_pairs(source)
+    if source.data is not None:
+        _decoder(manifest.load(source.data), source.recipe)
 
 
 def read_pictures(source: Source) -> Iterator[Picture]:

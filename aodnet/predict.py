@@ -1,5 +1,6 @@
 """aodnet predict: removes haze from pictures of any size and kind, and from videos."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -12,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from aodnet import tiles, video
 from aodnet.tiles import Call, Restorer
 from hazegen import color, images, stores
 from hazegen.errors import HazegenError, RefusedError, UsageError
 from hazegen.images import Pixels
+from hazegen.progress import Steps
 
 if TYPE_CHECKING:
     import keras
@@ -58,21 +59,22 @@ def predict(
     Raises:
         UsageError: Nothing to read, two inputs of one name, or an output that would replace an input.
     """
-    targets = _targets(inputs, out, recursive)
+    targets = find_targets(inputs, out, recursive)
     done = Predicted()
     out.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(targets), desc="restoring", unit="file", disable=None) as bar, _larger_pictures():
+    with Steps("restoring", len(targets), "file") as steps, _larger_pictures():
         for path, target in targets:
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if path.suffix.lower() in video.SUFFIXES:
                     done.remarks.append(f"{path}: {_restore_video(restore, path, target, beside)}")
                 else:
-                    _restore_file(restore, path, target, beside)
+                    remarks = _restore_file(restore, path, target, beside)
+                    done.remarks.extend(f"{path}: {remark}" for remark in remarks)
                 done.written.append(target)
             except (HazegenError, OSError) as error:
                 done.problems.append(f"{path}: {error}")
-            bar.update()
+            steps.update()
     return done
 
 
@@ -140,24 +142,43 @@ def _labelled(pixels: Pixels, text: str) -> Pixels:
     return pixels
 
 
-def _restore_file(restore: Restore, path: Path, target: Path, beside: Beside | None) -> None:
-    pixels = _read(path)
+def _restore_file(restore: Restore, path: Path, target: Path, beside: Beside | None) -> list[str]:
+    """Writes the restored picture; what of the file is not in it, in words."""
+    pixels, profile, remarks = _read(path)
     hazy = pixels.copy() if beside else None
-    pixels = restore_picture(restore, pixels, path.name, bgr=True, out=pixels)
+    with _by_tiles(restore, pixels, path.name) as told:
+        pixels = restore_picture(told, pixels, path.name, bgr=True, out=pixels)
     if beside and hazy is not None:
         pixels = join(hazy, pixels, beside)
-    encoded = images.encode(pixels, path.suffix, bgr=True)
+    encoded = images.encode(pixels, path.suffix, bgr=True, profile=profile)
     with stores.whole_file(target) as file:
         file.write(encoded)
+    return remarks
 
 
-def _read(path: Path) -> Pixels:
-    """The pixels of a file, upright, colour in the order B, G, R, A: a turn of the channels would be a copy more.
+@contextmanager
+def _by_tiles(restore: Restore, pixels: Pixels, name: str) -> Iterator[Restore]:
+    """`restore`, that tells how far it is in a picture of several tiles."""
+    patch = restore.patch if isinstance(restore, Restorer) else tiles.PATCH
+    number = math.prod(len(tiles.starts(*axis)) for axis in zip(pixels.shape[:2], patch, strict=True))
+    with Steps(f"restoring {name}", number, "tile", leave=False) as steps:
+
+        def call(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+            restored = restore(tile)
+            steps.update()
+            return restored
+
+        yield Restorer(call, patch) if number > 1 else restore
+
+
+def _read(path: Path) -> tuple[Pixels, bytes, list[str]]:
+    """The pixels of a file, upright, colour in the order B, G, R, A: a turn of the channels would be a copy more;
+    the ICC profile that they keep; and what of the file they do not hold, in words.
 
     As images.decode, which stops at 80 megapixels.
     """
     data = images.read_file(path)
-    images.check_header(data, path.name, MAX_PIXELS)
+    header = images.check_header(data, path.name, MAX_PIXELS)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -167,7 +188,28 @@ def _read(path: Path) -> Pixels:
             f"'{path.name}' cannot be decoded. Expected a complete picture, received {len(data)} bytes that are "
             "cut off or damaged. Copy the file again, or remove it."
         )
-    return images.upright(pixels, images.orientation(data))
+    profile = _profile(header, pixels, path.suffix.lower())
+    remarks = ["its colour profile is not kept."] if not profile and header.info.get("icc_profile") else []
+    if _has_more(header):
+        remarks.append("it holds several pictures, of which the first alone is restored.")
+    return images.upright(pixels, images.orientation(data)), profile, remarks
+
+
+def _profile(header: Image.Image, pixels: Pixels, suffix: str) -> bytes:
+    """The ICC profile of a picture, where it is whole, of the channels that are written, and its format takes it."""
+    profile: bytes = header.info.get("icc_profile") or b""
+    space = b"GRAY" if pixels.ndim == 2 else b"RGB "  # of CMYK, OpenCV makes RGB
+    sound = profile[:4] == len(profile).to_bytes(4, "big") and profile[16:20] == space and profile[36:40] == b"acsp"
+    fits = suffix in images.PROFILED and (not suffix.startswith(".j") or len(profile) <= images.MAX_JPEG_PROFILE)
+    return profile if sound and fits else b""
+
+
+def _has_more(header: Image.Image) -> bool:
+    """Whether a file is an animation or has several pages. (A JPEG of some phones has a preview behind it: no.)"""
+    try:
+        return header.format != "MPO" and bool(getattr(header, "is_animated", False))
+    except (OSError, ValueError, SyntaxError, EOFError):  # what comes behind the first is damaged
+        return True
 
 
 @contextmanager
@@ -189,8 +231,12 @@ def _restore_video(restore: Restore, path: Path, target: Path, beside: Beside | 
     return video.restore_video(restore_frame, path, target)
 
 
-def _targets(inputs: list[Path], out: Path, recursive: bool) -> list[tuple[Path, Path]]:
-    """Each file that is to be restored, and where it goes."""
+def find_targets(inputs: list[Path], out: Path, recursive: bool) -> list[tuple[Path, Path]]:
+    """Each file that is to be restored, and where it goes.
+
+    Raises:
+        UsageError: As `predict` says.
+    """
     from hazegen.pairing import IMAGE_SUFFIXES
 
     suffixes = IMAGE_SUFFIXES | video.SUFFIXES

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aodnet import metrics
+from aodnet.measures import protocol_names
 from aodnet.metrics import Pixels
-from hazegen.errors import UsageError
 
 Floats = NDArray[np.float64]
 Measure = Callable[[Pixels, Pixels, float], float]
@@ -154,18 +154,8 @@ PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 
 
 def parse_protocols(text: str) -> tuple[Protocol, ...]:
-    """The protocols that a list such as 'rgb,y' names, in its order; 'all' are all of them.
-
-    Raises:
-        UsageError: Another name, none, or one twice.
-    """
-    names = list(PROTOCOLS) if text == "all" else [name.strip() for name in text.split(",")]
-    if not set(names) <= set(PROTOCOLS) or len(set(names)) < len(names):
-        raise UsageError(
-            f"--protocol cannot be used. Expected all, or some of {', '.join(PROTOCOLS)}, each once, with commas "
-            f"between them, received '{text}'. Correct it."
-        )
-    return tuple(PROTOCOLS[name] for name in names)
+    """The protocols of measures.protocol_names."""
+    return tuple(PROTOCOLS[name] for name in protocol_names(text))
 
 
 def gray(pixels: Pixels, data_range: float) -> Floats:

@@ -99,6 +99,14 @@ def check_cameras(recipes: Recipes, folder: Path, known: Manifest, on_damage: st
                     )
 
 
+def resolve(text: str | None) -> tuple[str | None, list[dict[str, object]]]:
+    """A text for `read_recipes` without folders, for what leaves this machine, and the fields of each recipe in it."""
+    if text is None:
+        return None, []
+    named = [_named(part) for part in text.split(",")]
+    return ", ".join(f"{recipe.name}={weight:g}" for recipe, weight in named), [one.as_dict() for one, _ in named]
+
+
 def _turns(recipe: Recipe, known: Manifest) -> bool:
     """Whether a recipe has another path than the scenes of a dataset."""
     return any(recipe.path != stored.path for stored in _stored(known))
@@ -133,9 +141,10 @@ def _named(part: str) -> tuple[Recipe, float]:
         name, weight = (name.strip(), float(number)) if equals else (number, 1.0)
     except ValueError:
         weight = math.nan
-    if not (name and 0.0 < weight < math.inf):
+    forgotten = "=" in name and not Path(name).is_file()  # a comma, between this recipe and the next
+    if forgotten or not (name and 0.0 < weight < math.inf):
         raise UsageError(
-            "Recipes cannot be read. Expected names with weights above 0, as 'reside-its=0.6, "
+            "Recipes cannot be read. Expected names with weights above 0 and commas between them, as 'reside-its=0.6, "
             f"outdoor-visibility=0.4', received '{part.strip()}'. Correct --recipe."
         )
     return _read(name), weight
@@ -193,7 +202,7 @@ def _can_turn(recipe: Recipe, stored: Recipe, known: Manifest, *, on_device: boo
     On the device they are turned a pixel at a time, so nothing may ask for that distance, which is kept as it is stored
     alone.
     """
-    # With a camera, a convention's calibration or an angle of view. A scene without intrinsics is found by check_cameras.
+    # With a camera, a convention's calibration or an angle of view; check_cameras looks at each scene.
     reading = known.reading
     cameras = reading.get("camera_files") or reading.get("fov_deg") or reading.get("convention", "custom") != "custom"
     asks = on_device and (recipe.depth_norm == "max" or recipe.sky == "far")
@@ -207,6 +216,6 @@ def _other(recipe: Recipe, stored: Recipe, differ: Sequence[str]) -> UsageError:
     why = " (of a recipe with depth_norm max or sky far, or scenes without a camera)" if "path" in differ else ""
     return UsageError(
         f"Recipe '{recipe.name}' needs scenes that were made otherwise. Expected {said(recipe)}, received scenes made "
-        f"with '{stored.name}': {said(stored)}. What differs cannot be changed when haze is drawn{why}: make the scenes "
+        f"with '{stored.name}': {said(stored)}. What differs is fixed when scenes are made{why}: make them "
         f"with hazegen make --kind scenes --recipe {recipe.name}, or change the recipe."
     )

@@ -16,6 +16,7 @@ from aodnet.pairs import Source
 from aodnet.protocols import Protocol
 from aodnet.significance import KEPT, Difference, Interval
 from hazegen import manifest, stores
+from hazegen.progress import counted
 from hazegen.recipe import Recipe
 
 Table = dict[str, dict[str, Interval]]
@@ -29,6 +30,8 @@ _TITLES = {
     "e": "e (new edges)",
     "r": "r (gradients)",
 }
+# Scenes below which a bootstrap over them is too sure: resamples cannot show what no scene has.
+ENOUGH = 10
 _DIGITS = {"ssim": 4, "dark_channel": 4, "saturation": 4, "e": 3, "r": 3, "clipped": 4, "fade": 3}
 
 
@@ -106,11 +109,16 @@ def _models(report: Report) -> list[str]:
 
 
 def _head(report: Report) -> str:
-    counted = f"{report.images} {'pairs' if report.source.has_clean else 'hazy images'} of {report.scenes} scenes"
+    number = counted(report.images, "pair" if report.source.has_clean else "hazy image")
+    few = (
+        ""
+        if report.scenes >= ENOUGH
+        else f" {counted(report.scenes, 'scene')}: too few for intervals and p, which are too sure."
+    )
     middle = "" if report.images <= KEPT else f" Medians: of {KEPT:,} images drawn at random."
     return (
-        f"{counted}; {_reading(report.source, report.recipe)}.\n"
-        f"Each cell: mean (median), 95 % bootstrap interval of the mean over scenes.{middle}"
+        f"{number} of {counted(report.scenes, 'scene')}; {_reading(report.source, report.recipe)}.\n"
+        f"Each cell: mean (median), 95 % bootstrap interval of the mean over scenes.{few}{middle}"
     )
 
 
@@ -130,18 +138,31 @@ def protocol_text(protocol: Protocol, source: Source) -> str:
 
 
 def _tables(report: Report) -> list[str]:
-    """One table for each protocol, and one for what needs no clean image."""
-    parts, others = [], list(report.metrics)
-    for protocol in report.protocols:
-        own = [f"psnr_{protocol.name}", f"ssim_{protocol.name}"]
-        others = [metric for metric in others if metric not in own]
-        if protocol is report.protocols[0]:
-            own, others = [*own, "ciede2000"], [metric for metric in others if metric != "ciede2000"]
-        head = f"Protocol {protocol.name}: {protocol_text(protocol, report.source)}; {report.images} pairs."
+    """One table for the first protocol, one for all of them, and one for what needs no clean image."""
+    parts, others = [], [metric for metric in report.metrics if not _kind(metric)[1] and metric != "ciede2000"]
+    if report.protocols:
+        first = report.protocols[0]
+        own = [f"psnr_{first.name}", f"ssim_{first.name}", "ciede2000"]
+        head = f"Protocol {first.name}: {protocol_text(first, report.source)}; {counted(report.images, 'pair')}."
         parts.append(f"{head}\n\n{_grid(report.table, own, _cell)}")
+    if len(report.protocols) > 1:
+        parts.append(_by_protocol(report))
     if others:
         parts.append(f"Without reference (docs/evaluation.md):\n\n{_grid(report.table, others, _cell)}")
     return parts
+
+
+def _by_protocol(report: Report) -> str:
+    """Means alone, a row for each protocol and a column for each method."""
+
+    def cell(protocol: Protocol, name: str) -> str:
+        metrics = (f"psnr_{protocol.name}", f"ssim_{protocol.name}")
+        return ", ".join(_fixed(report.table[name][metric].mean, metric) for metric in metrics)
+
+    rows = [[protocol.name, *(cell(protocol, name) for name in report.table)] for protocol in report.protocols]
+    defined = "\n".join(f"- {protocol.name}: {protocol.definition}." for protocol in report.protocols[1:])
+    grid = markdown.grid(["protocol", *report.table], rows)
+    return f"By protocol, means of PSNR [dB] and SSIM:\n\n{grid}\n\n{defined}"
 
 
 def _grid(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], cell: Any, first: str = "method") -> str:
@@ -189,13 +210,19 @@ def _digits(metric: str) -> int:
     return _DIGITS.get(_kind(metric)[0], 2)
 
 
+def _fixed(value: float, metric: str, sign: str = "-") -> str:
+    """A figure with the digits of its metric; what rounds to 0 has no sign."""
+    text = f"{value:{sign}.{_digits(metric)}f}"
+    return text if float(text) else text.lstrip("+-")
+
+
 def _cell(one: Interval, metric: str) -> str:
-    mean, median, low, high = (f"{value:.{_digits(metric)}f}" for value in vars(one).values())
+    mean, median, low, high = (_fixed(value, metric) for value in vars(one).values())
     return f"{mean} ({median}), {low} to {high}"
 
 
 def _signed(one: Difference, metric: str) -> str:
-    difference, low, high = (f"{value:+.{_digits(metric)}f}" for value in (one.difference, one.low, one.high))
+    difference, low, high = (_fixed(value, metric, "+") for value in (one.difference, one.low, one.high))
     return f"{difference}, {low} to {high}, p {'<= ' if one.p <= 0.001 else ''}{one.p:.3f}"
 
 

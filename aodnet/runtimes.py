@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aodnet import exported, litert_file, onnx_file
+from aodnet import exported, litert_file, onnx_file, weight_names
 from aodnet.exported import Metadata
 from aodnet.silence import silence
 from aodnet.tiles import PATCH, Call, Restorer
@@ -26,7 +26,7 @@ def load(model: str | None = None, runtime: str | None = None) -> Restorer:
 
     Args:
         model: A .weights.h5 file, the name of shipped weights, a .onnx or .tflite file of `aodnet export`, or the
-            folder of a SavedModel of it; None: the shipped weights that weights.DEFAULT names.
+            folder of a SavedModel of it; None: the shipped weights that weight_names.DEFAULT names.
         runtime: One of RUNTIMES; None: Keras for weights, the file's own one for .onnx and .tflite. ONNX Runtime and
             LiteRT also take weights, which are then exported in memory.
 
@@ -34,7 +34,21 @@ def load(model: str | None = None, runtime: str | None = None) -> Restorer:
         UsageError: The runtime cannot take the model, or is not installed.
         RefusedError: The file is none of ours.
     """
-    path, kind = Path(model or ""), kind_of(model)
+    runtime, path = check(model, runtime), Path(model or "")
+    if kind_of(model) == "weights":
+        return _of_weights(model, runtime)
+    if runtime == "savedmodel":
+        return open_saved_model(path)
+    return {"onnx": open_onnx, "litert": open_litert}[runtime](exported.read_bytes(path), path.name)
+
+
+def check(model: str | None, runtime: str | None) -> str:
+    """The runtime that `load` takes, held against the model and what is installed; TensorFlow is not needed for it.
+
+    Raises:
+        UsageError, RefusedError: As `load` says.
+    """
+    kind = kind_of(model)
     if kind == "savedmodel" and runtime is None:
         raise UsageError(
             f"'{model}' is a SavedModel, a program that TensorFlow runs. Expected --runtime savedmodel beside it, "
@@ -48,10 +62,11 @@ def load(model: str | None = None, runtime: str | None = None) -> Restorer:
             f"received {kind}. Leave --runtime out, or choose another --model."
         )
     if kind == "weights":
-        return _of_weights(model, runtime)
-    if runtime == "savedmodel":
-        return open_saved_model(path)
-    return {"onnx": open_onnx, "litert": open_litert}[runtime](exported.read_bytes(path), path.name)
+        weight_names.find_weights(model or weight_names.DEFAULT)
+    for name, extra in {"onnx": ("onnxruntime", "onnx"), "litert": ("ai_edge_litert.interpreter", "litert")}.items():
+        if runtime == name:
+            exported.package(*extra)
+    return runtime
 
 
 def kind_of(model: str | None) -> str:
@@ -71,8 +86,8 @@ def _of_weights(model: str | None, runtime: str) -> Restorer:
     from aodnet import weights
     from aodnet.export import as_litert, as_onnx
 
-    model = model or weights.DEFAULT
-    network = weights.load(weights.find_weights(model))
+    model = model or weight_names.DEFAULT
+    network = weights.load(weight_names.find_weights(model))
     if runtime == "keras":
         return Restorer(keras_call(network))
     if runtime == "onnx":

@@ -7,15 +7,15 @@ place and TensorFlow reads on at its own speed.
 
 import struct
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from hazegen import manifest, records, verify
 from hazegen import shards as plans
-from hazegen.errors import RefusedError, VerifyError
+from hazegen.errors import HazegenError, RefusedError, VerifyError
 from hazegen.manifest import PLAN, Manifest, Shard
 
 # Place and length of a record in its file; None where it is lost.
@@ -28,17 +28,33 @@ class Lost:
     """What a run has gone without.
 
     Attributes:
-        counts: Records lost of each damaged shard that was met, by its name (with several datasets: folder/name);
-            0 where all of them could be read.
+        counts: Records lost of each damaged shard that was met, by its name; with several datasets by NUMBER/NAME, of
+            datasets from 1, which holds wherever they lie. 0 where all of them could be read.
+        failure: What could not be read at all, nor told what is lost by it: TensorFlow's own error is a traceback.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
+    failure: HazegenError | OSError | None = field(default=None, repr=False)
     _sound: set[tuple[Path, int, int]] = field(default_factory=set, repr=False)
 
     @property
     def total(self) -> int:
         """Records lost of all shards."""
         return sum(self.counts.values())
+
+    def named(self, folders: Sequence[Path]) -> dict[str, int]:
+        """The counts above 0, by the shards' paths."""
+        return {str(_path_of(name, folders)): count for name, count in sorted(self.counts.items()) if count}
+
+    @contextmanager
+    def keeping(self, held: AbstractContextManager[Path]) -> Iterator[Path]:
+        """A shard that is held, and the first failure of one kept."""
+        try:
+            with held as path:
+                yield path
+        except (HazegenError, OSError) as error:
+            self.failure = self.failure or error
+            raise
 
     def is_sound(self, path: Path, shard: Shard) -> bool:
         """Whether a file is what the manifest says; it is read once, and again only after it has changed."""
@@ -51,6 +67,11 @@ class Lost:
         except OSError as error:
             verify.of_the_file(path, error)  # raises where the machine is to blame
             return False
+
+
+def _path_of(name: str, folders: Sequence[Path]) -> Path:
+    number, _, shard = name.rpartition("/")
+    return folders[int(number or 1) - 1] / shard
 
 
 @contextmanager

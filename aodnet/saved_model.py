@@ -106,7 +106,7 @@ def _strange(graph: Any) -> list[str]:
     run = {node.op for name in reached for node in bodies.get(name, ())} | {node.op for node in graph.graph_def.node}
     kept = {node.op for name in bodies.keys() - reached for node in bodies[name]}
     kinds = {one.user_object.identifier or str(one.WhichOneof("kind")) for one in objects.nodes}
-    saved = {name for one in objects.nodes for name in (*one.saveable_objects, one.registered_saver.name) if name}
+    saved = {name for one in objects.nodes for name in (*one.saveable_objects, one.registered_saver) if name}
     gradients = {one.function_name for one in library.gradient} | {
         one.gradient_func for one in library.registered_gradients
     }

@@ -97,9 +97,10 @@ class Tally:
         return np.array([_median(values) for values in kept.T]).reshape(self._shape)
 
     def at_median(self, method: int, metric: int) -> int:
-        """Number of the image that stands in the middle."""
-        values = np.stack(self._kept)[:, method, metric]
-        return self._numbers[int(np.argsort(values, kind="stable")[len(values) // 2])]
+        """Number of the measured image that stands in the middle; of an even number, the lower of the two."""
+        values = np.stack(self._kept)[:, method, metric]  # not a number comes last
+        middle = (max(1, int(np.count_nonzero(~np.isnan(values)))) - 1) // 2
+        return self._numbers[int(np.argsort(values, kind="stable")[middle])]
 
     def means(self) -> Floats:
         """(methods, metrics), over images: a scene counts by how many it has."""

@@ -143,13 +143,21 @@ class Trainer:
             self.result.set_weights(trained)
 
     def validate(self, batches: tf.data.Dataset) -> dict[str, float]:
-        """Loss, PSNR and SSIM of `result` over all of the validation images."""
+        """Loss, PSNR and SSIM of `result` over all of the validation images; nothing where there are none."""
         for metric in self._validation:
             metric.reset_state()
         step = self._validation_step.get_concrete_function(batches.element_spec)  # one trace for pictures of any size
+        count = 0
         for batch in batches:
             step(batch)
-        return {f"val_{metric.name}": float(metric.result()) for metric in self._validation}
+            count += 1
+        return {f"val_{metric.name}": float(metric.result()) for metric in self._validation} if count else {}
+
+    def find_bad(self, batches: tf.data.Dataset) -> int | None:
+        """Place of the first validation batch whose loss is not finite; empty batches have none."""
+        step = self._validation_step.get_concrete_function(batches.element_spec)
+        places = (place for place, batch in enumerate(batches) if batch["clean"].shape[0] and not step(batch))
+        return next(places, None)
 
     def variables(self) -> list[Any]:
         """Everything that the next step depends on, in a fixed order."""
@@ -250,13 +258,16 @@ class Trainer:
         parts = (taken + 1, tf.where(is_first, taken, first), tf.where(is_first, fault, what))
         self.watch.assign(tf.stack([*parts, tf.where(is_dead, dead + 1, tf.zeros_like(dead))]))
 
-    def _validate(self, batch: Batch) -> None:
+    def _validate(self, batch: Batch) -> tf.Tensor:
+        """Adds to the metrics, and says whether the loss is finite."""
         hazy, clean = online.hazy_and_clean(batch, self.recipes)
         restored = self.result(hazy, training=False)
         loss, psnr, ssim = self._validation
-        loss.update_state(losses.per_example(self.terms, clean, restored))
+        losses_here = losses.per_example(self.terms, clean, restored)
+        loss.update_state(losses_here)
         psnr.update_state(clean, restored)
         ssim.update_state(clean, restored)
+        return _finite(losses_here)
 
 
 def _build(config: FitConfig, precision: str) -> keras.Model:
@@ -282,6 +293,11 @@ def _split(flat: tf.Tensor, variables: list[Any]) -> list[tf.Tensor]:
         tf.reshape(part, variable.shape)
         for part, variable in zip(tf.split(flat, sizes), variables, strict=True)
     ]  # fmt: skip
+
+
+def wants_xla(config: FitConfig) -> bool:
+    """Whether the step is compiled: on a GPU alone. XLA is slower on a CPU, and what it makes need not repeat."""
+    return bool(tf.config.list_physical_devices("GPU")) and not config.deterministic
 
 
 def choose_strategy() -> tuple[tf.distribute.Strategy, str]:

@@ -1,6 +1,7 @@
 """Videos, frame by frame, through OpenCV's own copy of FFmpeg. Sound is not kept: OpenCV reads pictures alone."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,20 +9,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from aodnet.silence import silence
 from hazegen import stores
 from hazegen.errors import RefusedError
 from hazegen.images import MAX_PIXELS
+from hazegen.progress import Steps, counted
 
 # Codec that is written into each container: tried with the wheels of opencv-python-headless, which have no H.264
 # encoder (patents). docs/export_models.md has the list.
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 SUFFIXES = frozenset(CODECS)
 # Their headers count the frames; the number of others is their length times their rate, which sound that is a little
-# longer, or a rate that changes, makes too large: their last frame may be so much (the lesser of a share and a time, but
-# always some frames) before it.
+# longer, or a rate that changes, makes too large: their last frame may be so much before it (the lesser of a share and
+# a time, and some frames).
 EARLY, EARLY_S, EARLY_FRAMES = 0.05, 2.0, 2
 COUNTED = (".mp4", ".m4v", ".mov", ".avi")
 # What these containers begin with, and where. FFmpeg would also take playlists, which name other files.
@@ -61,7 +62,7 @@ def restore_video(restore: Callable[[Frame], Frame], path: Path, target: Path) -
             stores.publish(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-    told = f"{frames} frames" if frames >= expected else f"{frames} of about {expected} frames"
+    told = counted(frames, "frame") if frames >= expected else f"{frames} of about {expected} frames"
     return f"{told} of {size[1]} x {size[0]} at {rate:g} a second, {CODECS[target.suffix.lower()]}; no sound."
 
 
@@ -73,7 +74,7 @@ def _copy(
     frames, size, seconds = 0, (0, 0), 0.0
     total = expected if expected > 0 else None
     try:
-        with tqdm(total=total, desc=path.name, unit="frame", disable=None, leave=False) as bar:
+        with Steps(f"restoring {path.name}", total, "frame", leave=False) as steps:
             while (frame := _next(capture, path, frames)) is not None:
                 restored = _even(restore(frame))
                 if writer is None:
@@ -83,7 +84,7 @@ def _copy(
                     raise _broken(path, f"frames of one size, received another after {frames} frames")
                 writer.write(restored)
                 frames, seconds = frames + 1, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-                bar.update()
+                steps.update()
     finally:
         if writer is not None:
             writer.release()
@@ -98,6 +99,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         head = file.read(12)
     if not any(head[place : place + len(mark)] == mark for mark, place in _SIGNATURES):
         raise _broken(path, f"MP4, QuickTime, AVI, Matroska or WebM, received a file that begins with {head[:8]!r}")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what it says of damage, the errors here say
     # FFmpeg by name: other readers of OpenCV take patterns of file names and commands.
     capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
     try:
@@ -105,7 +107,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
             capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
         )
         if not capture.isOpened() or width * height < 1:
-            raise _broken(path, "frames, received 0 frames")
+            raise _broken(path, "frames, received none that can be read: the file is cut off, or damaged")
         if width * height > MAX_PIXELS:
             raise _broken(path, f"at most {MAX_PIXELS:,} pixels a frame, received {width:.0f} x {height:.0f}")
         if not (math.isfinite(rate) and RATES[0] <= rate <= RATES[1]):
@@ -144,9 +146,10 @@ def _even(frame: Frame) -> Frame:
 def _check_complete(path: Path, frames: int, expected: int, seconds: float, rate: float) -> None:
     """Refuses what broke off: `seconds` is the last frame's time."""
     early = min(EARLY * expected, EARLY_S * rate) + EARLY_FRAMES
-    counted = path.suffix.lower() in COUNTED
-    if frames == 0 or (frames < expected if counted else seconds * rate + early < expected):
-        raise _broken(path, f"{max(expected, 1)} frames as its header says, received {frames} frames")
+    is_counted = path.suffix.lower() in COUNTED
+    if frames == 0 or (frames < expected if is_counted else seconds * rate + early < expected):
+        cut_off = f"received {counted(frames, 'frame')}: the file is cut off"
+        raise _broken(path, f"{counted(max(expected, 1), 'frame')} as its header says, {cut_off}")
 
 
 def _check_written(out: Path, frames: int, target: Path) -> None:

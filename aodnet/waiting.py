@@ -99,7 +99,11 @@ def remedy(share: float, manifests: Sequence[Manifest]) -> str:
             "store pictures that need no decoding (hazegen make --codec raw)"
             + (" or decode windows alone (--codec jpeg)" if "png" in codecs else "")
         )
-    ways += ["keep the shards on a local disk", "give the process more CPU cores", "train on smaller windows (--crop)"]
+    ways += [
+        "keep the shards on a local disk if they are on a network's",
+        "give the process more CPU cores",
+        "train on smaller windows (--crop)",
+    ]
     return (
         f"{100.0 * share:.0f} % of the time of the steps was spent waiting for data. To speed it up: {'; '.join(ways)}."
     )

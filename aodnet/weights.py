@@ -5,7 +5,6 @@ convolution's kernel, 1 its bias. They are read and written here, number by numb
 (links, stored elsewhere; the optimizer's state) has no place in them.
 """
 
-import difflib
 import io
 import math
 from pathlib import Path
@@ -18,14 +17,16 @@ from numpy.typing import NDArray
 
 from aodnet import model as aodnet_model
 from aodnet.arrays import MAX_BYTES, read_npz
+from aodnet.weight_names import DEFAULT as DEFAULT
+from aodnet.weight_names import PRETRAINED as PRETRAINED
+from aodnet.weight_names import SUFFIX
+from aodnet.weight_names import find_weights as find_weights
+from aodnet.weight_names import shipped as shipped
 from hazegen import stores
 from hazegen.errors import RefusedError
 
 Layout = Literal["caffe", "torch"]
 
-PRETRAINED = Path(__file__).parent / "pretrained"
-DEFAULT = "rooms"
-_SUFFIX = ".weights.h5"
 _LAYERS = ("conv2d", "conv2d_1", "conv2d_2", "conv2d_3", "conv2d_4")  # Keras's names, in the paper's order
 
 # What h5py says of files that are damaged or made to do harm.
@@ -33,30 +34,6 @@ _UNREADABLE = (ValueError, KeyError, OSError, RuntimeError, TypeError, Attribute
 # Smaller magnitudes are denormals or on the way there: 801 of the 1,761 values of one published set
 # made inference on a CPU 48 times slower.
 SMALLEST = 1e-20
-
-
-def find_weights(text: str) -> Path:
-    """The file that `text` means: a path, or the name of weights that come with the package.
-
-    Raises:
-        RefusedError: Neither; the message lists those of the package.
-    """
-    names = shipped()
-    if Path(text).is_file():
-        return Path(text)
-    if text in names:
-        return PRETRAINED / f"{text}{_SUFFIX}"
-    near = difflib.get_close_matches(text, names, 1)
-    raise RefusedError(
-        f"There are no weights '{text}'. Expected a {_SUFFIX} file, or one of {', '.join(names) or 'none'} that come "
-        f"with the package, received {'a folder' if Path(text).is_dir() else 'neither'}. "
-        + (f"Did you mean '{near[0]}'?" if near else "Check the name, or train some with aodnet fit.")
-    )
-
-
-def shipped() -> list[str]:
-    """Names of the weights that come with the package."""
-    return sorted(path.name.removesuffix(_SUFFIX) for path in PRETRAINED.glob(f"*{_SUFFIX}"))
 
 
 def flush_small(model: keras.Model) -> int:
@@ -104,7 +81,7 @@ def load(path: Path) -> keras.Model:
     """
     if not path.is_file() or not h5py.is_hdf5(path):
         raise RefusedError(
-            f"'{path}' is no weight file. Expected a {_SUFFIX} file of AOD-Net, received "
+            f"'{path}' is no weight file. Expected a {SUFFIX} file of AOD-Net, received "
             f"{'another kind of file' if path.exists() else 'nothing'}. Train one with aodnet fit, or turn a .npz "
             "into one with aodnet import-weights."
         )
@@ -113,16 +90,7 @@ def load(path: Path) -> keras.Model:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
         with h5py.File(path, "r") as file:
             model = _read(file)
-    except (
-        ValueError,
-        KeyError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-    ) as error:
+    except _UNREADABLE as error:
         raise RefusedError(
             f"The weights in '{path}' do not fit AOD-Net. Expected {_shapes(aodnet_model.build_aodnet())}, or those of "
             f"a wider one, received others ({(str(error).strip() or type(error).__name__).splitlines()[0]}). Choose "

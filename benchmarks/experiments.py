@@ -122,10 +122,11 @@ def run_trial(
     run, curve = native.Run(settings["filters"], first), []
     began, used = time.perf_counter(), time.process_time()
     tables = draw_tables([len(part.keys) for part in parts], shares, scenes, settings)
-    while run.step < settings["steps"]:
+    end = settings["until"] or settings["steps"]
+    while run.step < end:
         hazes, at = next(tables), run.step
-        while run.step < min(at + TABLE_STEPS, settings["steps"]):
-            steps = min(settings["turn_steps"] or TABLE_STEPS, settings["steps"] - run.step)
+        while run.step < min(at + TABLE_STEPS, end):
+            steps = min(settings["turn_steps"] or TABLE_STEPS, end - run.step)
             curve.append(round(native.train(library, run, scenes, hazes, steps, settings), 4))
             if settings["turn_steps"]:
                 run.turn(settings["batch"])

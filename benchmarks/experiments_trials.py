@@ -7,7 +7,8 @@ BASE: dict[str, Any] = {
     "data": {"rooms": 1.0},
     "recipe": {"reside-its": 0.6, "reside-ots": 0.2, "outdoor-visibility": 0.2},
     "loss": "l1=1, ssim=0.3",
-    "steps": 5000,
+    "steps": 5000,  # of the learning rate's course
+    "until": None,  # the step at which it is cut off, if before these
     "batch": 8,
     "crop": 128,
     "poses": 8,
@@ -60,6 +61,9 @@ DARKER = {
         "procedural": {"reside-its": 0.1, "reside-ots": 0.8, "outdoor-visibility": 0.1},
     },
 }
+MORE_INDOORS = {
+    "recipe": {"reside-its": 0.7, "haze-aug-like": 0.1, "reside-ots": 0.15, "outdoor-visibility": 0.05},
+}
 LATE = {"crop": 128, "warmup": 0.05, "final_share": 0.01, "steps": 5000}
 TRIALS: dict[str, dict[str, Any]] = {
     "its-alone": {"recipe": {"reside-its": 1.0}},
@@ -74,8 +78,11 @@ TRIALS: dict[str, dict[str, Any]] = {
     "turned-l1-fast": MORE_ITS | {"learning_rate": 0.01},
     "rooms-1": LONG | {"start": "turned-l1"},
     "rooms-2": LONG | LATE | {"start": "rooms-1"},
-    "rooms-3": LONG | LATE | {"start": "rooms-2", "recipe": APART, "data": APART_DATA, "batch": 8, "steps": 4000},
+    "rooms-3": LONG
+    | LATE
+    | {"start": "rooms-2", "recipe": APART, "data": APART_DATA, "batch": 8, "steps": 4000, "until": 3000},
     "rooms-4": LONG | LATE | DARKER | {"start": "rooms-3", "batch": 8, "steps": 3000},
     "procedural": LONG | PROCEDURAL | {"batch": 8, "steps": 2000, "warmup": 0.05, "final_share": 0.01},
+    "procedural-2": LONG | LATE | PROCEDURAL | MORE_INDOORS | {"start": "procedural", "batch": 8, "steps": 3000},
     **{f"seed{seed}": {"data": BOTH, "steps": 1200, "seed": seed} for seed in range(10)},
 }

@@ -1,6 +1,7 @@
 """Examples a second of the input pipeline alone, beside the decode floor: in one run, in turn, on all cores.
 
     python benchmarks/input.py --out input.json
+    python benchmarks/input.py --short
     python benchmarks/input.py --images PHOTOS --depth DEPTH --depth-scale METRES_PER_UNIT --scenes 12 --seconds 2
 
 Of each case (pairs or scenes, of a codec, in windows or whole frames):
@@ -42,8 +43,8 @@ KINDS, CODECS = ("pairs", "scenes"), ("jpeg", "png", "raw")
 SIZE = (480, 640)
 # What the floor holds in memory.
 FLOOR_BYTES = 300e6
-# Examples that the floor decodes in one call.
-FLOOR_AT_ONCE = 32
+# Examples that the floor decodes in one call: at its end threads wait for the last of them.
+FLOOR_AT_ONCE = 256
 KINDS_OF = {"pairs": ("hazy", "clean"), "scenes": ("clean", "distance")}
 CORES_OF_A_HOST = 16
 # Records of an epoch of the pipeline, at least.
@@ -104,8 +105,11 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS))
     parser.add_argument("--windows", choices=("crops", "frames", "both"), default="both")
+    parser.add_argument("--short", action="store_true", help="few photos and one round: shows that all of it runs")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     given = parser.parse_args()
+    if given.short:
+        given.scenes, given.variants, given.seconds, given.rounds = 4, 2, 0.3, 1
     given.crops = [given.crop] * (given.windows != "frames") + [None] * (given.windows != "crops")
     return given
 

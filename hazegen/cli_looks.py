@@ -5,6 +5,7 @@ from collections import Counter
 
 from hazegen import config, stores
 from hazegen.errors import RefusedError
+from hazegen.progress import counted
 from hazegen.verbs import new_parser
 
 # A pair whose haze is too thin, or whose pictures are too plain, to tell its A: no fault of the pair.
@@ -39,7 +40,7 @@ def run_inspect(argv: list[str]) -> int:
         outputs.write(given.json, json.dumps(inspect_report.as_json(report), indent=1) + "\n")
     if given.out is not None:
         shown = write_sheet(report, given.out)
-        print(f"{shown} scene{'' if shown == 1 else 's'} in '{given.out}'.")
+        print(f"{counted(shown, 'scene')} in '{given.out}'.")
     impossible = [finding for finding in report.findings if finding.severity == "impossible"]
     if impossible:
         raise RefusedError(

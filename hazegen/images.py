@@ -31,6 +31,8 @@ MAX_BYTES = 1_000_000_000
 MAX_PIXELS = 80_000_000
 # Formats without 16 bits a channel: OpenCV would cut larger values off.
 EIGHT_BITS = (".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".gif", ".ras", ".sr")
+# Formats that OpenCV writes an ICC profile into, in JPEG one of at most so many bytes; TIFF is none of them.
+PROFILED, MAX_JPEG_PROFILE = (".jpg", ".jpeg", ".jpe", ".png", ".webp"), 65_519
 EXIF_ORIENTATION = 0x0112
 
 
@@ -75,7 +77,8 @@ def check_header(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.
     except (OSError, ValueError, SyntaxError):
         raise RefusedError(
             f"'{name}' is not a picture that can be read. Expected a format of OpenCV and Pillow (JPEG, PNG, "
-            f"TIFF, WebP, PGM, ...), received {len(data)} bytes that begin with {data[:8]!r}. "
+            f"TIFF, WebP, PGM, ...), received "
+            f"{f'{len(data)} bytes that begin with {data[:8]!r}' if data else 'an empty file'}. "
             "Replace or remove the file."
         ) from None
     if header.width * header.height > max_pixels:
@@ -154,7 +157,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def encode(pixels: Pixels, suffix: str, quality: int = 95, *, bgr: bool = False) -> bytes:
+def encode(pixels: Pixels, suffix: str, quality: int = 95, *, bgr: bool = False, profile: bytes = b"") -> bytes:
     """The bytes of a picture file.
 
     JPEG is written without chroma subsampling; PNG with OpenCV's default settings (compression 1
@@ -166,6 +169,7 @@ def encode(pixels: Pixels, suffix: str, quality: int = 95, *, bgr: bool = False)
         suffix: File suffix that names the format, as '.jpg' or '.png'.
         quality: JPEG (and WebP) quality, 1 to 100.
         bgr: Whether the channels are in the order B, G, R (, A), which spares a copy.
+        profile: ICC profile that goes with them, for one of PROFILED.
 
     Raises:
         RefusedError: OpenCV writes no such format, or the format cannot hold the picture.
@@ -186,7 +190,11 @@ def encode(pixels: Pixels, suffix: str, quality: int = 95, *, bgr: bool = False)
     elif suffix.lower() == ".webp":
         options = [cv2.IMWRITE_WEBP_QUALITY, quality]
     try:
-        done, data = cv2.imencode(suffix, pixels, options)
+        if profile:
+            kept = [np.frombuffer(profile, np.uint8)]
+            done, data = cv2.imencodeWithMetadata(suffix, pixels, [cv2.IMAGE_METADATA_ICCP], kept, options)
+        else:
+            done, data = cv2.imencode(suffix, pixels, options)
     except cv2.error:
         done = False
     if not done:

@@ -1,6 +1,7 @@
 """manifest.json: the mark of a finished dataset, and what every reader holds its shards against."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import re
@@ -120,8 +121,13 @@ class Manifest:
         """The shards of one split.
 
         Raises:
+            UsageError: There is no such split.
             RefusedError: The split has no records.
         """
+        if split not in SPLITS:
+            near = difflib.get_close_matches(split, SPLITS, 1)
+            hint = f"Did you mean '{near[0]}'?" if near else "Correct it."
+            raise UsageError(f"There is no such split. Expected one of {', '.join(SPLITS)}, received '{split}'. {hint}")
         found = [shard for shard in self.shards if shard.split == split and shard.records]
         if not found:
             counts = {name: split["records"] for name, split in self.splits.items()}

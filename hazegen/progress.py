@@ -13,9 +13,51 @@ from hazegen import memory
 Mode = Literal["auto", "bar", "json", "off"]
 # A log of JSON lines gets at most one in so many seconds.
 PAUSE_S = 1.0
+# A log without JSON gets a line in so many seconds.
+STEPS_S = 10.0
 # What is left is told from the rate of the last seconds, once there have been so many: the first pairs wait for
 # processes to start.
 WINDOW_S, EARLIEST_S = 30.0, 3.0
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts: '1 pair', '2 pairs'."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+class Steps:
+    """Counts what is done: a bar on a terminal, elsewhere a line on stderr every ten seconds.
+
+    Args:
+        doing: As 'evaluating'.
+        total: How many there are; None: nobody knows.
+        unit: What is counted, in the singular.
+        leave: Whether the bar stays when all is done.
+    """
+
+    def __init__(self, doing: str, total: int | None, unit: str, *, leave: bool = True) -> None:
+        self.doing, self.total, self.unit, self.done = doing, total, unit, 0
+        self._told = time.monotonic()
+        self._bar = tqdm(total=total, desc=doing, unit=unit, disable=None, leave=leave)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self) -> None:
+        """One more is done."""
+        self.done += 1
+        self._bar.update()
+        if self._bar.disable and time.monotonic() - self._told >= STEPS_S:
+            self._told = time.monotonic()
+            of = (
+                counted(self.done, self.unit)
+                if self.total is None
+                else f"{self.done:,} of {counted(self.total, self.unit)}"
+            )
+            print(f"{self.doing}: {of}", file=sys.stderr, flush=True)
 
 
 def tell_event(name: str, **facts: Any) -> None:

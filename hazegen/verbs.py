@@ -85,7 +85,7 @@ def _run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], a
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
-    parser.add_argument("command", nargs="?", choices=list(verbs), metavar="COMMAND", help="one of those below")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
     chosen = parser.parse_args(argv[:1])
     if chosen.version:
         from importlib.metadata import version
@@ -95,6 +95,12 @@ def _run_verb(prog: str, description: str, verbs: dict[str, tuple[str, Verb]], a
     if chosen.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if chosen.command not in verbs:
+        near = difflib.get_close_matches(chosen.command, verbs, 1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"'{prog} --help' says what each does."
+        return _fail(
+            f"There is no such command. Expected one of {', '.join(verbs)}, received '{chosen.command}'. {hint}", 2
+        )
     try:
         return verbs[chosen.command][1](argv[1:])
     except HazegenError as error:

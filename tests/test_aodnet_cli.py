@@ -133,7 +133,7 @@ def test_unknown_config_lists_the_shipped_ones(pairs, tmp_path, capsys):
         ("--epochs", "0", "epochs is out of range. Expected at least 1, received 0"),
         ("--epochs", "many", "epochs cannot be used. Expected N, received 'many'"),
         ("--learning-rate", "-1", "learning_rate is out of range"),
-        ("--loss", "l3", "Expected terms among l2, l1, ssim"),
+        ("--loss", "l3", "Expected terms among l2, l1, charbonnier, ssim"),
         ("--crop", "25", "Expected 1 to 24 pixels"),
     ],
 )

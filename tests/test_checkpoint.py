@@ -88,6 +88,45 @@ def test_what_lies_after_the_newest_goes(tmp_path):
     assert files(tmp_path) == ["epoch-00000-step-0000001.npz"]
 
 
+def test_a_damaged_one_is_set_aside_and_not_counted_among_the_two(tmp_path):
+    for step in (10, 20):
+        checkpoint.save(tmp_path, state(0, step))
+    newest = "epoch-00000-step-0000020.npz"
+    (tmp_path / newest).write_bytes(b"damaged")
+    (tmp_path / "epoch-00000-step-0000025.npz").mkdir()
+    loaded, _ = checkpoint.load_newest(tmp_path)
+    assert checkpoint.set_aside(tmp_path, loaded) == [f"{newest}.damaged"]
+    (tmp_path / "epoch-00000-step-0000025.npz").rmdir()
+    checkpoint.save(tmp_path, state(0, 30))
+    assert files(tmp_path) == ["epoch-00000-step-0000010.npz", f"{newest}.damaged", "epoch-00000-step-0000030.npz"]
+    assert checkpoint.set_aside(tmp_path, checkpoint.load_newest(tmp_path)[0]) == []
+
+
+def test_a_checkpoint_larger_than_any_weight_file_is_read_again(tmp_path):
+    large = Checkpoint(0, 1, [np.ones(16_500_000, np.float32)], {}, ("kernel",))
+    assert checkpoint.save(tmp_path, large).stat().st_size > npz.MAX_BYTES
+    assert_same(checkpoint.load_newest(tmp_path)[0], large)
+
+
+def test_the_widest_network_with_its_optimizer_fits():
+    """Weights, both moments of Adam and an average, float32."""
+    inputs, outputs, sides = (3, 256, 512, 512, 1024), (256, 256, 256, 256, 3), (1, 3, 5, 7, 3)
+    weights = sum(a * b * side**2 + b for a, b, side in zip(inputs, outputs, sides, strict=True))
+    assert weights == model.build_aodnet(filters=256).count_params()
+    assert 4 * weights < npz.MAX_BYTES
+    assert 4 * 4 * weights < checkpoint.MAX_BYTES
+
+
+@pytest.mark.parametrize("limits", [(1000, 10), (100_000, 2)])
+def test_what_would_not_be_read_again_is_not_written(tmp_path, monkeypatch, limits):
+    checkpoint.save(tmp_path, state(0, 1))
+    monkeypatch.setattr(checkpoint, "MAX_BYTES", limits[0])
+    monkeypatch.setattr(checkpoint, "MAX_ARRAYS", limits[1])
+    with pytest.raises(RefusedError, match=rf"cannot be saved.*at most {limits[0]:,} bytes.*Lower --filters"):
+        checkpoint.save(tmp_path, Checkpoint(0, 2, [np.zeros(300), np.zeros(300)], {}))
+    assert files(tmp_path) == ["epoch-00000-step-0000001.npz"]
+
+
 def test_a_folder_of_the_name_stays_and_is_no_checkpoint(tmp_path):
     (tmp_path / "epoch-00000-step-0000009.npz").mkdir()
     for step in (1, 2, 3):
@@ -236,10 +275,10 @@ def test_a_file_without_end_is_not_read(tmp_path):
     checkpoint.save(tmp_path, state(0, 1))
     os.mkfifo(tmp_path / "epoch-00000-step-0000002.npz")
     with (tmp_path / "epoch-00000-step-0000003.npz").open("wb") as file:
-        file.truncate(npz.MAX_BYTES + 1)
+        file.truncate(checkpoint.MAX_BYTES + 1)
     damaged = checkpoint.load_newest(tmp_path)[1]
     assert damaged == [
-        "epoch-00000-step-0000003.npz (more than 64,000,000 bytes)",
+        "epoch-00000-step-0000003.npz (more than 256,000,000 bytes)",
         "epoch-00000-step-0000002.npz (not a file)",
     ]
 

@@ -1,6 +1,7 @@
 """The table of an evaluation: what stands in it, in which order, and how sure it is."""
 
 import csv
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -17,6 +18,7 @@ from aodnet.reports import Report
 from hazegen import color, images
 from hazegen.errors import RefusedError, UsageError
 from hazegen.make import make
+from hazegen.recipe import Recipe, parse_draw
 
 METRICS = ("psnr_rgb", "ssim_rgb", "ciede2000")
 ROWS = ["hazy input", "best global affine", "dark channel prior", "identity", "other"]
@@ -273,7 +275,20 @@ def test_distance_and_transmission_of_pixels_are_levels(tmp_path, photos, make_o
         # far pixels are hazier, so they differ more
         scores = [one.values["hazy input"]["psnr_pooled"] for one in own]
         assert (scores[0] > scores[-1]) == (level == "distance_m")
-    assert "haze drawn once a scene from the dataset's own recipe, not encoded" in reports.format_report(report)
+    assert "haze drawn once a scene from the dataset's own recipe 'aod-released', not encoded" in reports.format_report(
+        report
+    )
+
+
+def test_recipe_is_told_by_its_name_and_fields_not_by_where_it_lies(evaluated, source):
+    recipe = Recipe(name="mine", beta=parse_draw("0.1"))
+    told = dataclasses.replace(source, recipe="/home/someone/mine.yaml")
+    report = dataclasses.replace(evaluated[0], recipe=recipe, source=told)
+    summary = reports._summary(report)
+    assert summary["recipe"] == recipe.as_dict()
+    assert "haze drawn once a scene from recipe 'mine', not encoded" in summary["reading"]
+    assert "someone" not in json.dumps(summary) + reports.format_report(report)
+    assert "recipe" not in reports._summary(evaluated[0])
 
 
 # --- what is refused ---
@@ -282,19 +297,57 @@ def test_distance_and_transmission_of_pixels_are_levels(tmp_path, photos, make_o
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (Measures(protocol="ssim"), "--protocol cannot be used"),
-        (Measures(compare_to="theirs"), "--compare-to names no row. Expected one of hazy input, .*received 'theirs'"),
+        ({"protocol": "ssim"}, "--protocol cannot be used"),
+        ({"compare_to": "theirs"}, "--compare-to names no row. Expected one of hazy input, .*received 'theirs'"),
     ],
 )
 def test_other_choices_are_refused_before_any_work(source, tmp_path, chosen, message):
     with pytest.raises(UsageError, match=message):
-        evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out", chosen)
+        evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out", Measures(**chosen))
     assert not (tmp_path / "out").exists()
 
 
 def test_ablation_without_clean_pictures_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"--ablation measures a gain in dB. Expected clean images beside it"):
         evaluate.evaluate({"m": identity_network()}, Source(hazy=tmp_path), tmp_path / "out", Measures(ablation=True))
+
+
+def test_cuts_see_the_whole_picture(monkeypatch, tmp_path):
+    """Not tile by tile, where means would be those of tiles."""
+    network = randomised(model.build_aodnet(), 3)
+    hazy = smooth(0, 40, 1100)
+    ((_, less), *_) = evaluate.ablation.variants(network)
+    got = evaluate._method(less, whole=True)(hazy)
+    expected = color.to_uint8(np.clip(less(color.to_float(hazy)[None]).numpy()[0], 0, 1))
+    np.testing.assert_array_equal(got, expected)
+    assert (evaluate._method(less)(hazy) != expected).any()
+    kinds = {}
+    monkeypatch.setattr(evaluate, "_method", lambda model, whole=False: kinds.setdefault(model.name, whole))
+    evaluate._methods({"a": network}, Source(hazy=tmp_path), Measures(ablation=True))
+    assert kinds == {network.name: False, less.name: True}
+
+
+def test_refused_picture_leaves_no_file(tmp_path):
+    for name, size in (("a", (20, 20)), ("b", (5, 5))):
+        for folder in ("hazy", "clean"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name}.png").write_bytes(images.encode(smooth(0, *size), ".png"))
+    with pytest.raises(RefusedError, match="'b.*' cannot be measured"):
+        evaluate.evaluate(
+            {"m": identity_network()}, Source(hazy=tmp_path / "hazy", clean=tmp_path / "clean"), tmp_path / "out"
+        )
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_names_that_would_break_a_table_do_not(evaluated):
+    report = evaluated[0]
+    names = {"identity": "a|b\nc"}
+    table = {names.get(name, name): row for name, row in report.table.items()}
+    text = reports.format_report(dataclasses.replace(report, table=table, worst=(("x|y.png", 3.0),)))
+    lines = [line for line in text.splitlines() if "a/b c" in line]
+    assert lines
+    assert all(line.count("|") == 5 for line in lines if line.startswith("| a/b c"))
+    assert "x/y.png (3.00)" in text
 
 
 def test_model_with_the_name_of_a_baseline_is_refused(source, tmp_path):
@@ -330,6 +383,38 @@ def test_command_takes_pairs_measures_and_names_of_models(source, tmp_path, caps
     assert "dark_channel" in rows_of(out)[0]
     assert cli.main(["evaluate", "--model", "sane", *words[2:]]) == 3
     assert "There are no weights 'sane'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def detector(monkeypatch) -> list[str]:
+    """In place of a detector one that fails; receives what the command does."""
+    done: list[str] = []
+
+    def fail(*_):
+        done.append("detected")
+        raise RefusedError("The detector broke. Expected boxes, received none. Mend it.")
+
+    monkeypatch.setattr("aodnet.detectors.load_detector", lambda _: object())
+    monkeypatch.setattr("aodnet.detection.detect_models", fail)
+    monkeypatch.setattr("aodnet.tracking.log_evaluation", lambda *_: done.append("logged"))
+    return done
+
+
+def test_evaluation_is_logged_though_detection_fails(source, tmp_path, capsys, detector):
+    weights.save(identity_network(), tmp_path / "same.weights.h5")
+    words = ["--model", str(tmp_path / "same.weights.h5"), "--data", str(source.data), "--limit", "1"]
+    assert cli.main(["evaluate", *words, "--detector", "a.onnx", "--out", str(tmp_path / "out")]) == 3
+    assert "The detector broke" in capsys.readouterr().err
+    assert detector == ["detected", "logged"]
+
+
+def test_names_of_detection_are_checked_before_the_evaluation(source, tmp_path, capsys, detector):
+    weights.save(identity_network(), tmp_path / "clean.weights.h5")
+    words = ["--model", str(tmp_path / "clean.weights.h5"), "--data", str(source.data)]
+    assert cli.main(["evaluate", *words, "--detector", "a.onnx", "--out", str(tmp_path / "out")]) == 2
+    assert "A model has the name of another picture" in capsys.readouterr().err
+    assert detector == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_hazy_input_of_one_picture_is_all_its_pictures(tmp_path):

@@ -21,8 +21,8 @@ from aodnet import checkpoint, cli_fit, data, fit, losses, metrics, model, run, 
 from aodnet.config import FitConfig, FitPaths
 from aodnet.run_folder import read_history
 from hazegen import config as configs
-from hazegen import manifest
-from hazegen.errors import HazegenError, RefusedError, UsageError, VerifyError
+from hazegen import manifest, records
+from hazegen.errors import HazegenError, RefusedError, StoreError, UsageError, VerifyError
 from hazegen.make import make
 
 # 6 training records in 3 steps, 2 validation records.
@@ -308,9 +308,9 @@ NEVER = (-1, -1)
 # A checkpoint stands after steps 2 and 3 (the epoch's end), 5 and 6, ...: (steps, epochs) that each run gets to.
 STOPS = {
     "unbroken": NEVER,
-    "inside-epoch": (5, -1),  # goes on from step 2 of the second epoch
     "epoch-end": (4, -1),  # goes on from the begin of the second epoch
-    "before-checkpoint": (-1, 2),  # the second epoch stands in history.csv, but in no checkpoint
+    # Goes on from step 2 of the second epoch, which stands in history.csv, but in no checkpoint.
+    "before-checkpoint": (-1, 2),
 }
 
 
@@ -324,14 +324,14 @@ def run_jobs(*jobs: dict) -> str:
 
 @pytest.fixture(scope="module")
 def resumed(pairs, tmp_path_factory):
-    """An unbroken run of 3 epochs of 3 steps, and three that were stopped and went on in another process."""
+    """An unbroken run of 3 epochs of 3 steps, and two that were stopped and went on in another process."""
     config = dataclasses.asdict(dataclasses.replace(CONFIG, epochs=3, deterministic=True, loss="l1"))
     root = tmp_path_factory.mktemp("resume")
     jobs = [
         {"config": config, "data": str(pairs), "out": str(root / name), "resume": False, "stop": stop}
         for name, stop in STOPS.items()
     ]
-    assert run_jobs(*jobs).count("stopped") == 3
+    assert run_jobs(*jobs).count("stopped") == 2
     left = {name: max(p.name for p in (root / name / "checkpoints").iterdir()) for name in STOPS}
     left["rows"] = len(read_history(root / "before-checkpoint" / "history.csv"))
     said = run_jobs(*[job | {"resume": True, "stop": NEVER} for job in jobs[1:]])
@@ -341,14 +341,13 @@ def resumed(pairs, tmp_path_factory):
 def test_stopped_runs_had_got_as_far_as_meant(resumed):
     assert resumed[1] == {
         "unbroken": "epoch-00003-step-0000000.npz",
-        "inside-epoch": "epoch-00001-step-0000002.npz",
         "epoch-end": "epoch-00001-step-0000000.npz",
         "before-checkpoint": "epoch-00001-step-0000002.npz",
         "rows": 2,
     }
 
 
-@pytest.mark.parametrize("name", ["inside-epoch", "epoch-end", "before-checkpoint"])
+@pytest.mark.parametrize("name", ["epoch-end", "before-checkpoint"])
 def test_resumed_run_equals_the_unbroken_one_to_the_bit(resumed, name):
     root = resumed[0]
     assert curves(root / name) == curves(root / "unbroken")
@@ -370,7 +369,7 @@ def curves(run: Path) -> list[dict[str, float]]:
 
 
 def test_resuming_says_where(resumed):
-    assert resumed[2].count("resuming at epoch 2, step 2.") == 2
+    assert resumed[2].count("resuming at epoch 2, step 2.") == 1
     assert resumed[2].count("resuming at epoch 2, step 0.") == 1
 
 
@@ -715,20 +714,179 @@ def test_damage_is_skipped_counted_and_told(pairs, tmp_path, monkeypatch):
     done = fit.fit(FitPaths((copy,), tmp_path / "run", on_damage="skip"), CONFIG, say=said.append)
     assert done.lost.counts == {shard.name: 2}
     assert [row["lost"] for row in read_history(tmp_path / "run" / "history.csv")] == [2.0, 2.0]
-    told = f"went without damaged records: 2 (2 of '{shard.name}'); hazegen repair restores them"
+    told = f"went without damaged records: 2 (2 of '{copy / shard.name}'); hazegen repair restores them"
     assert sum(told in line for line in said) == 2
     assert checkpoint.load_newest(tmp_path / "run" / "checkpoints")[0].meta["lost"] == {shard.name: 2}
 
 
-def test_early_stopping_stops(pairs, tmp_path):
-    """Every Keras callback works here: also one that asks for the end."""
+def test_callback_that_stops_inside_an_epoch_ends_no_epoch(pairs, tmp_path, capsys, monkeypatch):
+    """What was not trained on is trained on after a resume; the report copes with a run without a best epoch."""
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
 
     class Enough(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = batch == 1
+            self.model.stop_training = batch == 0
 
-    fitted = fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG, extra=(Enough(),))
-    assert fitted.epochs == 1
+    said: list[str] = []
+    paths = FitPaths((pairs,), tmp_path / "run")
+    config = dataclasses.replace(CONFIG, epochs=1)
+    fitted = fit.fit(paths, config, extra=(Enough(),), say=said.append)
+    assert (fitted.epochs, fitted.best) == (0, {})
+    assert "stopped after 1 of 3 steps of epoch 1; --resume goes on from there." in said
+    cli_fit._tell(fitted, paths)
+    assert "no epoch has ended: the same command with --resume goes on." in capsys.readouterr().out
+    watch = Watch()
+    assert fit.fit(dataclasses.replace(paths, resume=True), config, extra=(watch,)).epochs == 1
+    assert watch.calls == ["begin", "epoch 0", "step 1", "step 2", "end of 0", "end"]
+
+
+def without(folder: Path, copy: Path, split: str, spoil) -> Path:
+    """A copy of a dataset with another first shard of a split."""
+    shutil.copytree(folder, copy)
+    path = copy / manifest.load(copy).shards_of(split)[0].name
+    spoil(path)
+    return copy
+
+
+def test_skip_goes_on_without_damaged_validation_records(pairs, tmp_path, monkeypatch):
+    """Validation is that of the whole records alone, and the pictures are of them."""
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
+
+    def flip(path):
+        content = bytearray(path.read_bytes())
+        content[200] ^= 1
+        path.write_bytes(content)
+
+    copy = without(pairs, tmp_path / "copy", "validation", flip)
+    done = fit.fit(
+        FitPaths((copy,), tmp_path / "run", on_damage="skip"), dataclasses.replace(CONFIG, epochs=1, steps=1)
+    )
+    assert done.lost.total == 1
+    network = weights.load(tmp_path / "run" / "last.weights.h5")
+    (batch,) = (b for b in data.validation_batches([source(copy)], on_damage="skip") if b["clean"].shape[0])
+    expected = metrics.psnr(
+        *(np.clip(x.numpy()[0], 0, 1).astype(np.float64) for x in (network(batch["hazy"]), batch["clean"])),
+        data_range=1.0,
+    )
+    assert done.best["val_psnr_rgb"] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(("split", "what"), [("validation", "validation"), ("train", "training in epoch 1")])
+def test_skip_with_nothing_left_is_refused(pairs, tmp_path, split, what):
+    copy = without(pairs, tmp_path / "copy", split, Path.unlink)
+    with pytest.raises(RefusedError, match=rf"nothing left for {what}.*received none: \d damaged records"):
+        fit.fit(FitPaths((copy,), tmp_path / "run", on_damage="skip"), CONFIG)
+
+
+def broken_picture(path: Path) -> None:
+    """A picture that no decoder reads, in a record whose checksums match."""
+    held = list(records.read_shard(path))
+    at = held[2].find(b"\x89PNG")
+    held[2] = held[2][: at + 60] + bytes(30) + held[2][at + 90 :]
+    path.write_bytes(b"".join(records.frame(record) for record in held))
+
+
+def test_picture_that_cannot_be_decoded_is_found_by_the_shards_digest(pairs, tmp_path):
+    copy = without(pairs, tmp_path / "copy", "train", broken_picture)
+    name = manifest.load(copy).shards_of("train")[0].name
+    with pytest.raises(VerifyError, match=rf"Shard '{name}' is another one.*SHA-256.*hazegen repair"):
+        fit.fit(FitPaths((copy,), tmp_path / "run"), CONFIG)
+
+
+def test_picture_that_was_made_so_is_found_by_its_batch(pairs, tmp_path, monkeypatch):
+    """Its shard is what the manifest says, so that only keys can be told."""
+    copy = without(pairs, tmp_path / "copy", "train", broken_picture)
+    monkeypatch.setattr(fit.faults, "_check_digests", lambda _: None)
+    key = records.decode(list(records.read_shard(copy / manifest.load(copy).shards_of("train")[0].name))[2])["key"]
+    with pytest.raises(VerifyError, match=rf"cannot be decoded.*in step \d of epoch 1 \(keys [^)]*{key}"):
+        fit.fit(FitPaths((copy,), tmp_path / "run"), CONFIG)
+
+
+def test_nan_in_validation_names_its_key_and_advises_no_rollback(pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
+    validate, seen = trainer.Trainer._validate, []
+
+    def poisoned(self, batch):
+        seen.append(None)
+        bad = tf.where(tf.reduce_all(batch["clean"] == second), math.nan, 0.0)
+        return validate(self, {**batch, "hazy": batch["hazy"] + bad})
+
+    second = list(data.validation_batches([source(pairs)]))[1]["clean"]
+    key = data.key_at([source(pairs)], 1)
+    assert key != data.key_at([source(pairs)], 0)
+    monkeypatch.setattr(trainer.Trainer, "_validate", poisoned)
+    with pytest.raises(RefusedError, match=rf"of the validation is not finite.*of epoch 1 \(keys {key}\)") as caught:
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG)
+    assert seen
+    assert "rollback" not in str(caught.value)
+
+
+def test_memory_and_other_processes_are_told_apart(pairs, tmp_path):
+    two = run.prepare(FitPaths((pairs,), tmp_path / "run"), CONFIG, (0, 2), print)
+    errors = tf.errors
+    with pytest.raises(RefusedError, match=r"memory of the device.*received 'OOM'\. Lower --batch or --crop"):
+        fit.faults.explain(errors.ResourceExhaustedError(None, None, "OOM\nand more"), two)
+    for error in (
+        errors.UnavailableError(None, None, "x"),
+        errors.InternalError(None, None, "aborted by: Connection reset by peer"),
+        errors.UnknownError(None, None, "the coordination service is gone"),
+    ):
+        with pytest.raises(StoreError, match="Another process of the run has ended"):
+            fit.faults.explain(error, two)
+    for kind in (errors.InternalError, errors.UnknownError):
+        fit.faults.explain(kind(None, None, "a bug of this process's own"), two)
+
+
+def test_processes_agree_again_after_a_rollback(finished, pairs, tmp_path, monkeypatch):
+    one = resumable(finished, tmp_path)
+    two = run.prepare(FitPaths((pairs,), one), dataclasses.replace(CONFIG, on_nan="rollback"), (0, 2), print)
+    monkeypatch.setattr(fit.faults.devices, "gather", lambda *_: [1.0, 2.0])
+    before = sorted((path.name, path.read_bytes()) for path in (one / "checkpoints").iterdir())
+    with pytest.raises(RefusedError, match="The workers do not begin alike"):
+        fit.faults.roll_back(trainer_of(CONFIG, 6), two, fit.NotFinite("loss", 1, 1))
+    assert sorted((path.name, path.read_bytes()) for path in (one / "checkpoints").iterdir()) == before
+
+
+def test_best_weights_go_back_with_the_run(finished, pairs, tmp_path):
+    """A checkpoint of before them has others, or none."""
+    one = resumable(finished, tmp_path)
+    best = one / "best.weights.h5"
+    now = run.prepare(FitPaths((pairs,), one), CONFIG, (0, 1), print)
+    saved = run.state(now, [], 1, 2)
+    written = best.read_bytes()
+    best.write_bytes(b"of a later epoch")
+    assert run.recall(now, saved).names == ()
+    assert best.read_bytes() == written
+    run.recall(now, dataclasses.replace(saved, names=(), arrays=[]))
+    assert not best.exists()
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "epochs 1 to 2, received 0"), (b"epoch\n0,x\n", "a table of")])
+def test_run_without_its_history_is_refused(finished, pairs, tmp_path, content, message):
+    one = resumable(finished, tmp_path)
+    (one / "history.csv").unlink()
+    if content is not None:
+        (one / "history.csv").write_bytes(content)
+    with pytest.raises(RefusedError, match=rf"history.csv' cannot be gone on with. Expected {message}"):
+        fit.fit(FitPaths((pairs,), one, resume=True), CONFIG)
+
+
+def test_a_pass_is_read_on_from_epoch_to_epoch(pairs, tmp_path, monkeypatch):
+    """It is begun anew for its own begin alone, and what comes is what each epoch's own reading gives."""
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
+    begun, seen = [], []
+    batches, step = run.Run.batches, trainer.Trainer.step
+    monkeypatch.setattr(run.Run, "batches", lambda self, *place: begun.append(place) or batches(self, *place))
+    monkeypatch.setattr(trainer.Trainer, "step", lambda self, batch: seen.append(batch) or step(self, batch))
+    fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, epochs=4, steps=1))
+    assert begun == [(0, 0), (1, 0)]
+    expected = [
+        batch
+        for epoch in (0, 1)
+        for batch in data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=epoch)
+    ]
+    for one, other in zip(seen, expected, strict=False):
+        np.testing.assert_array_equal(one["clean"], other["clean"])
 
 
 def test_tensorboard_logs_are_written(pairs, tmp_path):
@@ -739,14 +897,43 @@ def test_tensorboard_logs_are_written(pairs, tmp_path):
     }
 
 
-def test_run_that_is_killed_in_its_first_steps_can_be_resumed(pairs, tmp_path):
+def test_run_folder_is_one_runs_alone(pairs, tmp_path):
+    """A second run is refused while one works there; what a killed run had begun with can be resumed."""
+    said: list[str] = []
+
     class Kill(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
+            with pytest.raises(RefusedError, match=r"Another run works in .*received a lock held by process"):
+                fit.fit(FitPaths((pairs,), tmp_path / "run", resume=True), CONFIG)
+            said.append("refused")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG, extra=(Kill(),))
+    assert said == ["refused"]
     assert fit.fit(FitPaths((pairs,), tmp_path / "run", resume=True), CONFIG).epochs == CONFIG.epochs
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+def test_start_that_was_killed_before_its_first_checkpoint_is_made_again(pairs, tmp_path, monkeypatch):
+    """What it leaves is no run; a config.yaml of somebody else is theirs."""
+    out = tmp_path / "run"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.faults, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit.fit(FitPaths((pairs,), out), CONFIG)
+    (out / ".lock").write_text("")
+    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / "epoch-00000-step-0000000.npz.1-0123abcd-0.tmp").write_text("")
+    assert (out / "config.yaml").exists()
+    assert run.find_start(FitPaths((pairs,), out), is_chief=True)[1] == []
+    (out / "config.yaml").write_text("epochs: 3")
+    with pytest.raises(RefusedError, match="is not empty"):
+        run.find_start(FitPaths((pairs,), out), is_chief=True)
 
 
 @pytest.mark.parametrize("changes", [{"seed": -1}, {"seed": 2**32}, {"shuffle_mb": math.inf}], ids=str)

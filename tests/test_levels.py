@@ -72,10 +72,19 @@ def test_squares_against_slow_loop():
     np.testing.assert_allclose(got, slow)
 
 
-def test_csv_has_a_line_for_each_figure(tmp_path):
-    levels.write_csv(tmp_path / "levels.csv", filled().bins())
-    with (tmp_path / "levels.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def test_what_was_not_measured_does_not_count():
+    tally = LevelTally(METHODS, METRICS)
+    for ssim in (0.5, math.nan, 0.7):
+        tally.add_image({"beta": 0.04}, np.array([[20.0, ssim], [21.0, math.nan]]))
+    (one,) = tally.bins()
+    assert one.count == 3
+    assert one.values["hazy"] == {"psnr_rgb": 20.0, "ssim_rgb": pytest.approx(0.6)}
+    assert one.values["ours"]["psnr_rgb"] == 21.0
+    assert math.isnan(one.values["ours"]["ssim_rgb"])
+
+
+def test_csv_has_a_line_for_each_figure():
+    rows = list(csv.DictReader(levels.csv_of(filled().bins()).splitlines()))
     assert len(rows) == 4 * 2 * 2
     assert rows[6] == {
         "level": "mean_transmission", "low": "0.3", "high": "0.4", "count": "2", "of": "images", "method": "ours",

@@ -66,8 +66,7 @@ def test_nothing_in_a_dataset_names_the_machines_folders(dataset):
         assert str(dataset.parent) not in (dataset / name).read_text()
 
 
-@pytest.mark.parametrize("split", ["validation", "nonsense"])
-def test_split_without_records_is_refused_with_the_counts(dataset, split):
+def test_split_without_records_is_refused_with_the_counts(dataset, split="validation"):
     known = manifest.load(dataset)
     emptied = dataclasses.replace(known, shards=tuple(s for s in known.shards if s.split != split))
     with pytest.raises(RefusedError, match=rf"Split '{split}' of the dataset is empty. .*received \{{.*'train': 18"):

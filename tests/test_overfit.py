@@ -54,7 +54,7 @@ def test_a_network_that_does_not_learn(pairs, tmp_path, capsys):
     argv = ("--data", pairs, "--out", tmp_path / "o.png", *OPTIONS[:-1], 1e-4, "--steps", 5)
     assert ran(cli_trials.run_overfit, *argv) == 3
     said = capsys.readouterr()
-    assert "The network does not learn one batch. Expected a loss below 90% of the first after 5 steps" in said.err
+    assert "Expected the right range, and a loss below 70% of that of the hazy pictures or of one colour" in said.err
     assert "raise --learning-rate (aodnet find-lr suggests one) or --steps." in said.err
     assert "the network learns" not in said.out
     assert (tmp_path / "o.png").exists()
@@ -86,13 +86,55 @@ def test_hints_of_the_data():
     # Haze that lies over one half of a dark picture spreads its values further, but takes contrast away.
     dark, far = 0.2 * clean, (np.arange(8) < 4)[:, None, None]
     assert overfit._hints_of_data(np.where(far, 0.3 * dark + 0.6, dark), dark) == []
-    assert overfit._hints_of_data(hazy / 255, clean / 255)[-1].startswith("The brightest value is 0.003")
+    assert overfit._hints_of_range(hazy, clean) == []
+    (said,) = overfit._hints_of_range(hazy, clean / 255)
+    assert said.startswith("The brightest clean value is 0.003")
+    assert len(overfit._hints_of_range(hazy / 255, clean / 255)) == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "learns"),
+    [
+        (lambda hazy, clean: (hazy, clean), True),
+        (lambda hazy, clean: (hazy, clean[::-1]), False),
+        (lambda hazy, clean: (hazy, clean / 255), False),
+        (lambda hazy, clean: (hazy / 255, clean), False),
+    ],
+    ids=["sound", "of other pairs", "clean in another range", "hazy in another range"],
+)
+def test_a_sound_batch_passes_and_broken_ones_fail(pairs, tmp_path, monkeypatch, damage, learns):
+    """With the schedule of the command."""
+    read = overfit._one_batch
+
+    def damaged(run):
+        hazy, clean = damage(*(read(run)[name] for name in ("hazy", "clean")))
+        return {"hazy": hazy, "clean": clean}
+
+    monkeypatch.setattr(overfit, "_one_batch", damaged)
+    config = FitConfig(batch=4, crop=24, steps=60, seed=3, **overfit.SCHEDULE)
+    done = overfit.overfit(OverfitOptions(data=(pairs,), out=tmp_path / "o.png"), config)
+    assert done.learned is learns
+
+
+def test_schedule_of_the_command_stands_below_any_that_is_given(tmp_path, monkeypatch):
+    seen: list[FitConfig] = []
+
+    def stop(_, config, **__):
+        seen.append(config)
+        raise RefusedError("enough")
+
+    monkeypatch.setattr(overfit, "overfit", stop)
+    (tmp_path / "mine.yaml").write_text("learning_rate: 0.25\n")
+    for words in ((), ("--learning-rate", 0.5), ("--config", tmp_path / "mine.yaml")):
+        assert ran(cli_trials.run_overfit, "--data", tmp_path, *words) == 3
+    assert [config.learning_rate for config in seen] == [5e-3, 0.5, 0.25]
+    assert [config.warmup for config in seen] == [0.0, 0.0, FitConfig.warmup]
 
 
 def test_hints_of_the_rate():
     assert "K is 0 everywhere" in overfit._hint_of_rate([1.0, 5.0], dead=True)
     assert "has not fallen: lower" in overfit._hint_of_rate([1.0, 5.0], dead=False)
-    assert "falls slowly: raise" in overfit._hint_of_rate([1.0, 0.9], dead=False)
+    assert "do the pictures of each pair belong together" in overfit._hint_of_rate([1.0, 0.9], dead=False)
 
 
 def test_numbers_that_are_not_finite_end_it(pairs, tmp_path):

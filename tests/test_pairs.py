@@ -9,6 +9,7 @@ from aodnet_fixtures import make_dataset, noise, read_records
 
 from aodnet import pairs
 from aodnet.pairs import Pair, Source, count_pairs, crop_to_common, read_pairs, read_pictures, sample_pairs
+from aodnet.recipes import recipe_of
 from hazegen import images, manifest, records
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.make import make
@@ -312,16 +313,16 @@ def test_scenes_can_have_another_recipe_and_path(scenes):
 
 
 def test_recipe_that_estimates_what_scenes_do_not_hold_is_refused(scenes):
-    with pytest.raises(UsageError, match=r"cannot be drawn from these scenes. Expected atmospheric_light"):
+    with pytest.raises(UsageError, match=r"made otherwise. Expected .*atmospheric_light dark-channel"):
         list(read_pairs(Source(data=scenes[0], recipe="foggy-cityscapes-600m")))
 
 
 def test_sky_that_is_no_more_infinite_is_refused(scenes):
     known = manifest.load(scenes[0])
-    assert pairs._recipe_of(known, "aod-released").sky == "infinite"
+    assert recipe_of(known, "aod-released").sky == "infinite"
     known = dataclasses.replace(known, recipe={**known.recipe, "sky": "far"})
-    with pytest.raises(UsageError, match=r"cannot be drawn from these scenes. Expected sky far.*received infinite"):
-        pairs._recipe_of(known, "aod-released")
+    with pytest.raises(UsageError, match=r"made otherwise. Expected sky infinite, .*: sky far\."):
+        recipe_of(known, "aod-released")
 
 
 def test_scenes_of_several_recipes_need_one_that_is_named(scenes):
@@ -331,15 +332,39 @@ def test_scenes_of_several_recipes_need_one_that_is_named(scenes):
     )
     known = dataclasses.replace(known, sources=others)
     with pytest.raises(UsageError, match=r"made with several recipes. Expected one, or --recipe, received a, b"):
-        pairs._recipe_of(known, None)
-    assert pairs._recipe_of(known, "aod-paper").name == "aod-paper"
+        recipe_of(known, None)
+    assert recipe_of(known, "aod-paper").name == "aod-paper"
+
+
+def test_recipes_of_merged_scenes_may_differ_in_name(scenes):
+    known = manifest.load(scenes[0])
+    others = tuple({"recipe": {**known.recipe, "name": name}} for name in "ab")
+    assert recipe_of(dataclasses.replace(known, sources=others), None).name == "a"
+
+
+def test_scenes_are_completed_as_they_were_made(scenes, tmp_path):
+    """As aodnet fit has it; but largest distances are measured again, so that they may be turned."""
+    known = manifest.load(scenes[0])
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("beta: 0.1\nrefine: edges\n")
+    with pytest.raises(UsageError, match=r"'mine' needs scenes that were made otherwise. Expected refine edges"):
+        recipe_of(known, str(mine))
+    mine.write_text("beta: 0.1\npath: ray\nsky: far\n")
+    assert recipe_of(known, str(mine)).name == "mine"
+    with pytest.raises(UsageError, match=r"Expected path ray"):
+        recipe_of(dataclasses.replace(known, recipe={**known.recipe, "sky": "far"}), str(mine))
 
 
 def test_other_path_without_intrinsics_is_refused(tmp_path, photos, make_options, load_recipe):
     make(make_options(photos, tmp_path / "scenes", variants=None, kind="scenes"), load_recipe("aod-released"))
     source = Source(data=tmp_path / "scenes", split="train", recipe="outdoor-visibility")
-    with pytest.raises(RefusedError, match=r"needs intrinsics. Expected a camera to turn plane into ray distance"):
+    with pytest.raises(UsageError, match=r"Expected path ray, received scenes.*or scenes without a camera"):
         list(read_pairs(source))
+    # Of single scenes, the manifest says nothing.
+    shard = next(shard for shard in manifest.load(tmp_path / "scenes").shards if shard.split == "train")
+    values = records.decode(next(records.read_shard(tmp_path / "scenes" / shard.name)), "scenes")
+    with pytest.raises(RefusedError, match=r"needs intrinsics. Expected a camera to turn plane into ray distance"):
+        pairs._along(values, load_recipe("outdoor-visibility"))
 
 
 def test_samples_of_scenes(scenes):

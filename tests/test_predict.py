@@ -1,14 +1,17 @@
 """Pictures of every kind go in, and come out in their own kind; a bad one costs no other."""
 
+import contextlib
 import io
 import re
+import time
+import types
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from aodnet_fixtures import noise, published_layers, randomised, slow_aodnet, smooth
-from PIL import Image
+from PIL import Image, ImageCms
 
 from aodnet import model, predict, tiles, video
 from hazegen import color, images
@@ -337,6 +340,48 @@ def test_side_by_side(restore, tmp_path, dtype, channels):
             np.testing.assert_array_equal(half[..., 3], plain[:40, :, 3])
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "keeps"),
+    [
+        ("a.jpg", {}, True),
+        ("a.png", {}, True),
+        ("grey.png", {}, False),  # a profile of colours says nothing of grey
+        ("a.tif", {}, False),
+        ("a.gif", {"save_all": True}, False),
+        ("a.gif", {"save_all": True, "append": 1}, False),
+        ("a.tif", {"save_all": True, "append": 2}, False),
+    ],
+)
+def test_what_a_file_holds_beside_its_pixels_is_kept_or_told(restore, tmp_path, name, options, keeps):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = Image.fromarray(smooth(0, 20, 30)).convert("L" if name.startswith("grey") else "RGB")
+    more = [picture.rotate(180) for _ in range(options.pop("append", 0))]
+    picture.save(tmp_path / name, icc_profile=profile, **options, **({"append_images": more} if more else {}))
+    done = predict.predict(restore, [tmp_path / name], tmp_path / "out")
+    assert done.problems == []
+    got = opened(tmp_path / "out" / name)
+    assert got.info.get("icc_profile") == (profile if keeps else None)
+    held = "icc_profile" in opened(tmp_path / name).info
+    expected = [f"{tmp_path / name}: its colour profile is not kept."] if held and not keeps else []
+    if more:
+        expected.append(f"{tmp_path / name}: it holds several pictures, of which the first alone is restored.")
+    assert done.remarks == expected
+
+
+def test_broken_profile_is_told_and_costs_nothing(restore, tmp_path):
+    Image.fromarray(smooth(0, 20, 30)).save(tmp_path / "a.png", icc_profile=b"no profile")
+    done = predict.predict(restore, [tmp_path / "a.png"], tmp_path / "out")
+    assert (done.problems, len(done.written)) == ([], 1)
+    assert done.remarks == [f"{tmp_path / 'a.png'}: its colour profile is not kept."]
+
+
+def test_many_inputs_are_compared_quickly(tmp_path):
+    found = [(tmp_path / "in" / f"{n}.png", tmp_path / "out" / f"{n}.png") for n in range(10_000)]
+    began = time.process_time()
+    predict._check_targets(found, tmp_path / "out")
+    assert time.process_time() - began < 10.0  # comparing each with each took minutes
+
+
 # --- videos ---
 
 
@@ -422,6 +467,48 @@ def test_broken_video_costs_no_other_and_leaves_nothing(restore, tmp_path, name,
     assert [target.name for target in (tmp_path / "out").iterdir()] == ["b.png"]
     assert len(done.problems) == 1
     assert re.search(message, done.problems[0]), done.problems[0]
+
+
+def test_video_that_ends_a_little_early_says_so(tmp_path, monkeypatch):
+    """Matroska promises a length alone, which sound may make longer."""
+    write_video(tmp_path / "a.mkv")
+    get = video.cv2.VideoCapture.get
+
+    class Longer:
+        """A capture whose header promises a frame more."""
+
+        def __init__(self, *given):
+            self.capture = cv2.VideoCapture(*given)
+
+        def get(self, key):
+            return get(self.capture, key) + (key == cv2.CAP_PROP_FRAME_COUNT)
+
+        def __getattr__(self, name):
+            return getattr(self.capture, name)
+
+    shim = types.SimpleNamespace(**vars(cv2))
+    shim.VideoCapture = Longer
+    monkeypatch.setattr(video, "cv2", shim)
+    said = video.restore_video(lambda frame: frame, tmp_path / "a.mkv", tmp_path / "b.mkv")
+    assert said.startswith("6 of about 7 frames of 64 x 48 at 12.5 a second")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected", "refused"),
+    [
+        (59.96, 1500, False),
+        (58.0, 1500, False),  # two seconds
+        (57.8, 1500, True),
+        (3598.0, 90_000, False),
+        (3500.0, 90_000, True),  # less than 5 % of an hour, but minutes
+        (9.5, 250, False),
+        (9.3, 250, True),  # less than two seconds, but of ten
+    ],
+)
+def test_how_early_a_video_may_end(seconds, expected, refused):
+    """Of 25 frames a second."""
+    with pytest.raises(RefusedError, match="frames as its header says") if refused else contextlib.nullcontext():
+        video._check_complete(Path("a.mkv"), round(25 * seconds) + 1, expected, seconds, 25.0)
 
 
 def test_video_that_the_disk_does_not_hold(tmp_path, monkeypatch):

@@ -62,11 +62,11 @@ RECIPES = [
 
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory):
-    """20 procedural scenes, streets with sky and rooms, as references and how they are read."""
+    """8 procedural scenes, streets with sky and rooms, as references and how they are read."""
     root = tmp_path_factory.mktemp("streets") / "scenes"
-    samples.make_samples(root, 20, 3, width=64, height=48)
+    samples.make_samples(root, 8, 3, width=64, height=48)
     found, rejected, _ = pairing.find_scenes(root / "images", root / "depth", "{key}", "{key}", (".png",))
-    assert (len(found), rejected) == (20, [])
+    assert (len(found), rejected) == (8, [])
     return found, Reading(root / "images", root / "depth", root / "camera")
 
 

@@ -136,6 +136,19 @@ def test_few_scenes_prove_little(scenes, least):
     assert between(tally({f"s{n}": [[21.0, 20.0]] for n in range(scenes)})).p == least
 
 
+def test_differences_that_were_not_measured_prove_nothing():
+    nan = math.nan
+    none = between(tally({f"s{n}": [[20.0 + n, nan]] for n in range(12)}))
+    assert all(math.isnan(value) for value in vars(none).values())
+    # Measured in one of 12 scenes, which a third of the resamples do not draw: those count on neither side.
+    some = between(tally({f"s{n}": [[21.0, 20.0 if n == 0 else nan]] for n in range(12)}))
+    assert (some.difference, some.low, some.high, some.p) == (1.0, 1.0, 1.0, 0.001)
+    noise = np.random.default_rng(3).normal(0.0, 1.0, 40)
+    part = between(tally({f"s{n}": [[20.0 + value, 20.0 if n < 6 else nan]] for n, value in enumerate(noise)}))
+    assert part.low < part.difference < part.high
+    assert part.p > 0.001
+
+
 def test_equal_methods_do_not_differ():
     same = between(tally({f"s{n}": [[float(n), float(n)]] for n in range(20)}))
     assert (same.difference, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import wandb_reader
@@ -398,16 +399,30 @@ def test_evaluation_logs_every_score(evaluated: Path) -> None:
     assert logged["columns"] == names
     assert logged["data"] == [[*row[:3], *map(float, row[3:])] for row in rows]
     assert len(rows) == 4 * 5
-    for name in ("summary.json", "table.md", "strip.png"):
+    for name in ("summary.json", "table.md", "strip.png", "scores.csv", "levels.csv", "levels.png"):
         assert entry(evaluated, artifact, name).read_bytes() == (evaluated / name).read_bytes()
 
 
 def test_evaluation_shows_the_strip(evaluated: Path) -> None:
     log = log_of(evaluated)
     (row,) = wandb_reader.history(log)
-    picture = {name.removeprefix("strip."): value for name, value in row.items() if name.startswith("strip")}
-    picture = picture.get("strip", picture)
-    assert (log.parent / "files" / picture["path"]).read_bytes() == (evaluated / "strip.png").read_bytes()
+    for shown in ("strip", "levels"):
+        picture = {name.removeprefix(f"{shown}."): value for name, value in row.items() if name.startswith(shown)}
+        picture = picture.get(shown, picture)
+        assert (log.parent / "files" / picture["path"]).read_bytes() == (evaluated / f"{shown}.png").read_bytes()
+
+
+def test_table_of_an_evaluation_is_the_first_lines(evaluated: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tracking, "MOST_ROWS", 3)
+    table: list[list[object]] = []
+    session = mock.MagicMock()
+    monkeypatch.setattr(tracking.sessions, "load_wandb", lambda: wandb)
+    wandb = mock.MagicMock()
+    wandb.Table.side_effect = lambda columns, data: table.extend(data)
+    monkeypatch.setattr(tracking.artifacts, "log_artifact", lambda *_: None)
+    tracking._log_scores(session, evaluated)
+    with (evaluated / "scores.csv").open(newline="") as file:
+        assert [row[:3] for row in table] == [row[:3] for row in list(csv.reader(file))[1:4]]
 
 
 def test_evaluation_is_not_logged_unasked(data: Path, models: list[Path], tmp_path: Path, wandb_server: Server) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from aodnet_fixtures import published_layers, randomised
 
-from aodnet import arrays, model, weights
+from aodnet import arrays, model, weight_names, weights
 from hazegen.errors import RefusedError
 
 
@@ -483,7 +483,7 @@ def test_flipped_bits_never_crash(tmp_path, network):
 def pretrained(tmp_path, network, monkeypatch) -> Path:
     folder = tmp_path / "pretrained"
     folder.mkdir()
-    monkeypatch.setattr(weights, "PRETRAINED", folder)
+    monkeypatch.setattr(weight_names, "PRETRAINED", folder)
     for name in ("rooms", "procedural"):
         weights.save(network, folder / f"{name}.weights.h5")
     return folder
@@ -523,7 +523,7 @@ def test_unknown_weights_are_refused_with_the_known_named(text, words, tmp_path,
 
 
 def test_none_may_be_shipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "none")
+    monkeypatch.setattr(weight_names, "PRETRAINED", tmp_path / "none")
     with pytest.raises(RefusedError, match="or one of none that come with the package"):
         weights.find_weights("rooms")
 

@@ -216,7 +216,7 @@ for words, kill_at in jobs:
 sys.exit(status)
 """
 # 9 training records in 3 steps of 4, the last of them of one: the second worker's share of it is empty.
-SETTINGS = ("--epochs", "2", "--batch", "4", "--crop", "16", "--learning-rate", "0.002", "--warmup", "0",
+SETTINGS = ("--epochs", "1", "--batch", "4", "--crop", "16", "--learning-rate", "0.002", "--warmup", "0",
             "--checkpoint-steps", "2", "--loss", "l1", "--deterministic", "--wandb", "off")  # fmt: skip
 
 
@@ -252,7 +252,7 @@ def test_two_processes_come_to_what_one_does_also_when_one_is_killed(tmp_path, m
         tmp_path / "pairs", {"train": 9, "validation": 1}, size=(24, 32), picture=smooth, variants=1, shard_mb=0.01
     )
     whole, broken = (["--data", str(folder), *SETTINGS, "--out", str(tmp_path / name)] for name in ("whole", "broken"))
-    statuses, told = run_pair((whole, 0), (broken, 6))  # in the second epoch's last step, after a checkpoint
+    statuses, told = run_pair((whole, 0), (broken, 3))  # in the last step, after a checkpoint
     assert statuses == [4, -9], told
     assert "Another process of the run has ended" in told[0]
     assert "Start all of them again with --resume" in told[0]
@@ -266,9 +266,10 @@ def test_two_processes_come_to_what_one_does_also_when_one_is_killed(tmp_path, m
     one, two, alone = (
         checkpoint.load_newest(tmp_path / name / "checkpoints")[0] for name in ("whole", "broken", "alone")
     )
-    assert (one.epoch, one.step) == (two.epoch, two.step) == (alone.epoch, alone.step) == (2, 0)
+    assert (one.epoch, one.step) == (two.epoch, two.step) == (alone.epoch, alone.step) == (1, 0)
     for a, b in zip(one.arrays, two.arrays, strict=True):
         np.testing.assert_array_equal(a, b)
-    for name, a, b in zip(one.names, one.arrays, alone.arrays, strict=True):
+    assert one.names[-1] == alone.names[-1] == "best.weights.h5"  # a file: its bytes have no tolerance
+    for name, a, b in zip(one.names[:-1], one.arrays[:-1], alone.arrays[:-1], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
     assert {path.name for path in tmp_path.iterdir()} == {"alone", "broken", "pairs", "whole"}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 from hazegen.depth import conventions
@@ -13,6 +14,7 @@ from hazegen.inspect.find import InspectOptions
 from hazegen.inspect.look import LEAST_SCORE, camera_folder, lacking
 from hazegen.inspect.read import FAR_M, NEAR_M
 from hazegen.inspect.run import Report
+from hazegen.progress import counted
 
 GUESSES = 3
 # Options that say how numbers become metres.
@@ -25,7 +27,7 @@ MAX_HOLES, HOLES_TO_SPARE = 0.5, 0.05
 
 def report_lines(report: Report) -> list[str]:
     """The report as the lines of a table."""
-    scenes, others = _count(report.pairs, "scene"), _count(report.others, "other file")
+    scenes, others = counted(report.pairs, "scene"), counted(report.others, "other file")
     lines = [f"{scenes}, {len(report.files)} of them read; {others}", ""]
     lines += [f"read as {_taken(report)}", f"likely conventions{'' if report.told else ' (none was named)'}"]
     for number, guess in enumerate(report.guesses[:GUESSES], 1):
@@ -45,10 +47,6 @@ def _taken(report: Report) -> str:
         return f"{one.name} without {one.lacks}: relative, larger is nearer"
     taken = conventions.find(report.options.depth_kind)
     return f"{taken.name}: {taken.what}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _row(*cells: str) -> str:
@@ -118,6 +116,8 @@ def _plain(value: Any) -> Any:
 def make_command(report: Report) -> str:
     """The `hazegen make` command that reads the files as they were read here, but for zeros that are holes."""
     options, fmt = report.options, report.files[0].fmt
+    if folder := _unused_cameras(report):  # they say another unit, so what the numbers were read as goes
+        options = dataclasses.replace(_unread(options), camera=folder)
     by_camera = options.camera is not None
     if fmt.values == "transmission" and not by_camera:
         told = dataclasses.replace(options, depth_kind="transmission", depth_values=None)
@@ -150,8 +150,7 @@ def next_lines(report: Report) -> list[str]:
 def other_reading(report: Report) -> str | None:
     """The `hazegen inspect` command for another reading of the maps, where this one is in doubt and one is at hand."""
     options, codes = report.options, _codes(report)
-    cameras = any(found.code == "camera-files" and found.severity != "note" for found in report.findings)
-    if cameras and (folder := camera_folder(report.files[0].key, options.depth)):
+    if folder := _unused_cameras(report):
         other = dataclasses.replace(_unread(options), camera=folder)
     elif not codes & DOUBTS:
         return None
@@ -162,6 +161,12 @@ def other_reading(report: Report) -> str | None:
     else:
         return None
     return words.command("inspect", other.images, ("--depth", str(other.depth)), words.of_options(other))
+
+
+def _unused_cameras(report: Report) -> Path | None:
+    """The folder of camera files that nobody named, where they say other metres of the maps than were read."""
+    differ = any(found.code == "camera-files" and found.severity != "note" for found in report.findings)
+    return camera_folder(report.files[0].key, report.options.depth) if differ else None
 
 
 def _better_guess(report: Report, inverted: bool) -> str | None:
