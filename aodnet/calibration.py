@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from hazegen import color, images
 from hazegen.errors import RefusedError
+from hazegen.progress import counted
 
 # Pictures that are taken of a folder or a dataset, and the part of each that is looked at [px].
 MOST, SIDE = 16, 480
@@ -32,7 +33,7 @@ def pictures(data: Path | None) -> tuple[list[NDArray[np.float32]], str]:
             "Choose another --data."
         )
     cut = [np.ascontiguousarray(hazy[:SIDE, :SIDE]) for hazy in found]
-    return [color.to_float(hazy) for hazy in cut], f"{len(cut)} pictures of '{data.name}'"
+    return [color.to_float(hazy) for hazy in cut], f"{counted(len(cut), 'picture')} of '{data.name}'"
 
 
 def _of_dataset(folder: Path) -> list[NDArray[np.uint8]]:

@@ -23,7 +23,7 @@ def run_overfit(argv: list[str]) -> int:
     parser = new_parser(
         "aodnet overfit",
         "Trains on one batch again and again, to see whether the network learns at all. Exits with 3 where not.\n"
-        "300 steps at a constant learning rate of 5e-3, unless --config or a setting says otherwise.",
+        "300 steps of l2 at a constant learning rate of 5e-3, unless --config or a setting says otherwise.",
         "  aodnet overfit --data dataset\n"
         "  aodnet overfit --data dataset --config runs/first/config.yaml --batch 1 --steps 1000 --out one.png",
     )

@@ -19,7 +19,7 @@ from hazegen.errors import RefusedError, UsageError
 
 STEPS = 300
 # What `aodnet overfit` trains with unless it is told. docs/training.md has what sound and broken batches came to.
-SCHEDULE = {"learning_rate": 5e-3, "warmup": 0.0, "final_learning_rate": 1.0}
+SCHEDULE = {"loss": "l2", "learning_rate": 5e-3, "warmup": 0.0, "final_learning_rate": 1.0}
 _TOLD = 10  # times that the loss is told
 _SHOWN = 8  # rows of the picture
 _SAME = 1.5 / 255.0  # mean difference of pictures that are all but equal

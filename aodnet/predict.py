@@ -19,7 +19,7 @@ from aodnet.tiles import Call, Restorer
 from hazegen import color, images, stores
 from hazegen.errors import HazegenError, RefusedError, UsageError
 from hazegen.images import Pixels
-from hazegen.progress import Steps
+from hazegen.progress import Steps, counted
 
 if TYPE_CHECKING:
     import keras
@@ -247,8 +247,8 @@ def find_targets(inputs: list[Path], out: Path, recursive: bool) -> list[tuple[P
         found += [(file, out / (file.relative_to(path) if path.is_dir() else file.name)) for file in kept]
     if not found:
         raise UsageError(
-            f"There is nothing to restore. Expected pictures or folders of pictures, received {len(inputs)} paths "
-            "without any. Check the paths, or pass --recursive to enter their folders."
+            "There is nothing to restore. Expected pictures or folders of pictures, received "
+            f"{counted(len(inputs), 'path')} without any. Check the paths, or pass --recursive to enter their folders."
         )
     _check_targets(found, out)
     return found
@@ -270,8 +270,8 @@ def _check_targets(found: list[tuple[Path, Path]], out: Path) -> None:
     doubled = sorted(str(target) for target, number in times.items() if number > 1)
     replaced = [str(path) for path, target in found if path.resolve() == target.resolve()]
     if doubled or replaced:
+        received = f"{counted(len(doubled), 'name')} twice and {counted(len(replaced), 'input')} in '{out}'"
         raise UsageError(
-            f"Outputs would be overwritten. Expected names that differ and a folder of its own, received {len(doubled)}"
-            f" names twice and {len(replaced)} inputs in '{out}' ({(doubled + replaced)[0]}). Choose another --out, or"
-            " give one folder at a time."
+            f"Outputs would be overwritten. Expected names that differ and a folder of its own, received {received} "
+            f"({(doubled + replaced)[0]}). Choose another --out, or give one folder at a time."
         )

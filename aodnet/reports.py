@@ -159,9 +159,9 @@ def _by_protocol(report: Report) -> str:
         metrics = (f"psnr_{protocol.name}", f"ssim_{protocol.name}")
         return ", ".join(_fixed(report.table[name][metric].mean, metric) for metric in metrics)
 
-    rows = [[protocol.name, *(cell(protocol, name) for name in report.table)] for protocol in report.protocols]
+    rows = [[protocol.name, *(cell(protocol, name) for name in _models(report))] for protocol in report.protocols]
     defined = "\n".join(f"- {protocol.name}: {protocol.definition}." for protocol in report.protocols[1:])
-    grid = markdown.grid(["protocol", *report.table], rows)
+    grid = markdown.grid(["protocol", *_models(report)], rows)
     return f"By protocol, means of PSNR [dB] and SSIM:\n\n{grid}\n\n{defined}"
 
 

@@ -97,8 +97,9 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         raise RefusedError(f"'{path}' is not a file. Expected a video, received nothing. Check the path.")
     with path.open("rb") as file:
         head = file.read(12)
+    begins = f"a file that begins with {head[:8]!r}" if head else "an empty file"
     if not any(head[place : place + len(mark)] == mark for mark, place in _SIGNATURES):
-        raise _broken(path, f"MP4, QuickTime, AVI, Matroska or WebM, received a file that begins with {head[:8]!r}")
+        raise _broken(path, f"MP4, QuickTime, AVI, Matroska or WebM, received {begins}")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what it says of damage, the errors here say
     # FFmpeg by name: other readers of OpenCV take patterns of file names and commands.
     capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)

@@ -1,8 +1,11 @@
 """What training_faults.py breaks: shards, numbers, checkpoints, one kind of damage each."""
 
 import contextlib
+import hashlib
+import io
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from aodnet import losses, online
+from aodnet.trainer import Trainer
 
 Rng = np.random.Generator
 Damage = Callable[[Path, Path], None]
@@ -131,18 +135,28 @@ ROLLBACKS = 3
 
 
 class Trigger(keras.callbacks.Callback):
-    """Sets a number to NaN before the chosen steps, and to 0 before all others."""
+    """Sets a number to NaN before the chosen steps, and to 0 before all others.
+
+    Attributes:
+        seen: The hazy windows, uint8, that the network was given in each of the chosen steps.
+    """
 
     def __init__(self, places: tuple[tuple[int, int], ...]) -> None:
         super().__init__()
-        self.places, self.epoch = places, 0
+        self.places, self.epoch, self.step = places, 0, 0
+        self.seen: dict[tuple[int, int], np.ndarray] = {}
         self.value = tf.Variable(0.0, trainable=False)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        self.step = batch
         self.value.assign(float("nan") if (self.epoch, batch) in self.places else 0.0)
+
+    def look(self, batch: Any) -> None:
+        if (self.epoch, self.step) in self.places:
+            self.seen[self.epoch, self.step] = np.rint(batch["hazy"].numpy() * 255.0).astype(np.uint8)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         self.value.assign(0.0)
@@ -152,6 +166,11 @@ class Trigger(keras.callbacks.Callback):
 def broken(where: str, trigger: Trigger) -> Iterator[None]:
     """What computes the input, the loss, the gradients or the update, with the trigger's number added to it."""
     inputs, loss, apply = online.hazy_and_clean, losses.per_example, keras.optimizers.AdamW.apply
+    step = Trainer.step
+
+    def seen_step(trainer: Trainer, batch: Any) -> Any:
+        trigger.look(batch)
+        return step(trainer, batch)
 
     def broken_inputs(*arguments: Any) -> Any:
         hazy, clean = inputs(*arguments)
@@ -171,6 +190,8 @@ def broken(where: str, trigger: Trigger) -> Iterator[None]:
         variables[0].assign_add(tf.zeros(variables[0].shape) + trigger.value)
 
     with contextlib.ExitStack() as stack:
+        Trainer.step = seen_step
+        stack.callback(setattr, Trainer, "step", step)
         if where == "input":
             online.hazy_and_clean = broken_inputs
             stack.callback(setattr, online, "hazy_and_clean", inputs)
@@ -202,14 +223,18 @@ def checkpoint_faults(rng: Rng) -> list[tuple[str, Damage]]:
         path.write_bytes(data)
 
     def forge(change: Callable[[dict[str, Any]], object]) -> Damage:
-        """A file without our mark, as another program or version would write it."""
+        """A whole file, with the right digest at its end: what is in it has to be looked at."""
 
         def damage(path: Path, _: Path) -> None:
             with np.load(path, allow_pickle=False) as content:
                 arrays: dict[str, Any] = {name: content[name] for name in content.files}
             change(arrays)
-            with path.open("wb") as file:
-                np.savez(file, **arrays)
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)
+            with zipfile.ZipFile(buffer, "a") as archive:
+                archive.comment = b"sha256:" + bytes(64)
+            data = buffer.getvalue()[:-64]
+            path.write_bytes(data + hashlib.sha256(data).hexdigest().encode())
 
         return damage
 
@@ -225,7 +250,7 @@ def checkpoint_faults(rng: Rng) -> list[tuple[str, Damage]]:
         ("one byte more", lambda path, _: path.write_bytes(path.read_bytes() + b"\0") and None),
         ("an array missing", forge(lambda arrays: arrays.pop("array00003"))),
         ("an array of NaN", forge(lambda arrays: arrays.update(array00000=np.full(3, np.nan, np.float32)))),
-        ("an array of another shape", forge(lambda arrays: arrays.update(array00000=np.zeros(7, np.float32)))),
+        ("an array of text", forge(lambda arrays: arrays.update(array00000=np.array(["0.5"])))),
         ("facts of other types", forge(lambda arrays: arrays.update(meta=np.array('{"epoch": "3"}')))),
     ]
     return [("one bit flipped", flip)] * 6 + [("cut", cut)] * 3 + [("512 bytes zeroed", block)] * 2 + once

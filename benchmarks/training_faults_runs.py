@@ -24,7 +24,7 @@ from aodnet import checkpoint
 from aodnet.config import FitConfig, FitPaths
 from aodnet.fit import Fitted, fit
 from hazegen import config as configs
-from hazegen import manifest
+from hazegen import images, manifest, records
 from hazegen.errors import HazegenError, RefusedError, VerifyError
 from hazegen.make import make
 from hazegen.make_options import MakeOptions
@@ -176,14 +176,33 @@ def nan(site: Site, fault: NanFault) -> str:
     if stops != (fitted is None):
         return f"the run {'went on' if stops else 'stopped'}: {said}"
     for epoch, step in fault.places:
-        told = f"the {fault.where} .*not finite.* step {step} of epoch {epoch + 1} \\(keys [^)]+"
-        if not re.search(told, said):
-            return f"step {step} of epoch {epoch + 1} and its keys were not told: {said}"
+        told = f"the {fault.where} .*not finite.* step {step} of epoch {epoch + 1} \\(keys ([^)]+)\\)"
+        keys = keys_of(site, trigger.seen[epoch, step])
+        if not any(found.split(", ") == keys for found in re.findall(told, said)):
+            return f"step {step} of epoch {epoch + 1} and its keys {keys} were not told: {said}"
     if fitted is None:
         return ""
     if fitted.skipped != fault.places or len(curve(out)) != site.config.epochs:
         return f"left out {fitted.skipped} in place of {fault.places}"
     return ""
+
+
+def keys_of(site: Site, windows: np.ndarray) -> list[str]:
+    """Keys of the records that windows come from, found by their pixels alone."""
+    found = [
+        record
+        for shard in manifest.load(site.data).shards_of("train")
+        for record in map(records.decode, records.read_shard(site.data / shard.name))
+    ]
+    pictures = {record["key"]: images.decode(record["hazy"], record["key"]) for record in found}
+    return [next(key for key, picture in pictures.items() if holds(picture, window)) for window in windows]
+
+
+def holds(picture: np.ndarray, window: np.ndarray) -> bool:
+    """Whether a picture has a window, mirrored or turned."""
+    places = np.lib.stride_tricks.sliding_window_view(picture, window.shape)
+    versions = [np.rot90(side, turn) for side in (window, window[:, ::-1]) for turn in range(4)]
+    return any((places[np.all(places[..., 0, 0, :] == one[0, 0], -1)] == one).all((1, 2, 3)).any() for one in versions)
 
 
 # --- damaged checkpoints ---
@@ -204,11 +223,6 @@ class _StopAt(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         if (self.epoch, batch) >= self.position:
             raise _Stop
-
-
-def _train_until(site: Site, run: Path, position: tuple[int, int]) -> None:
-    with contextlib.suppress(_Stop):
-        train(site.data, run, site.config, extra=(_StopAt(position),))
 
 
 def stopped(site: Site, name: str, position: tuple[int, int]) -> Path:

@@ -52,12 +52,9 @@ class Steps:
         self._bar.update()
         if self._bar.disable and time.monotonic() - self._told >= STEPS_S:
             self._told = time.monotonic()
-            of = (
-                counted(self.done, self.unit)
-                if self.total is None
-                else f"{self.done:,} of {counted(self.total, self.unit)}"
-            )
-            print(f"{self.doing}: {of}", file=sys.stderr, flush=True)
+            of = "" if self.total is None else f"{self.done:,} of "
+            told = counted(self.done if self.total is None else self.total, self.unit)
+            print(f"{self.doing}: {of}{told}", file=sys.stderr, flush=True)
 
 
 def tell_event(name: str, **facts: Any) -> None:

@@ -16,7 +16,7 @@ from detector_fixtures import BLUE, CLASSES, RED, SIZE, fastestdet, squares, wri
 from test_boxes import boxes_of
 from wandb_fixtures import entry, log_of, summary_of, without_settings
 
-from aodnet import cli, detection, detection_pictures, detection_report, model, weights
+from aodnet import cli, detection, detection_pictures, detection_report, levels, model, weights
 from aodnet.detection import Detection, KeptPictures, detect_pairs
 from aodnet.detection_pictures import Seen
 from aodnet.detection_report import Agreement
@@ -111,23 +111,29 @@ def test_figures_by_class(detected):
 
 def test_figures_by_haze_level(detector, tmp_path):
     summary = detect_pairs(pairs_of({"one": 0.45, "two": 0.9, "three": 0.05}), {}, detector, 0.5, tmp_path)
-    assert list(summary["levels"]) == ["t 0.0 to 0.2", "t 0.4 to 0.6", "t 0.8 to 1.0"]
+    assert list(summary["levels"]) == ["t 0.0 to 0.1", "t 0.4 to 0.5", "t 0.9 to 1.0"]
     hazy = {level: part["versions"]["hazy"] for level, part in summary["levels"].items()}
-    assert (hazy["t 0.4 to 0.6"]["objects"], hazy["t 0.4 to 0.6"]["in_clean"]) == (0, 3)
-    assert (hazy["t 0.8 to 1.0"]["objects"], hazy["t 0.8 to 1.0"]["recall"]) == (1, 1.0)
-    assert hazy["t 0.0 to 0.2"]["f1"] is None
+    assert (hazy["t 0.4 to 0.5"]["objects"], hazy["t 0.4 to 0.5"]["in_clean"]) == (0, 3)
+    assert (hazy["t 0.9 to 1.0"]["objects"], hazy["t 0.9 to 1.0"]["recall"]) == (1, 1.0)
+    assert hazy["t 0.0 to 0.1"]["f1"] is None
     assert [part["pictures"] for part in summary["levels"].values()] == [1, 1, 1]
     table = (tmp_path / "detection" / "table.md").read_text()
-    assert "| t 0.8 to 1.0 (1) | 1 (1.000, 1.000, 1.000) | 1 |" in table
+    headings = ("Objects in all pictures:", "Objects by class. Each cell:", "Objects by mean transmission. Each cell:")
+    assert [table.count(f"\n\n{heading}") for heading in headings] == [1, 1, 1]
+    assert "| t 0.9 to 1.0 (1) | 1 (1.000, 1.000, 1.000) | 1 |" in table
 
 
 @pytest.mark.parametrize(
     ("transmission", "expected"),
-    [(0.0, "t 0.0 to 0.2"), (0.2, "t 0.2 to 0.4"), (0.599, "t 0.4 to 0.6"), (1.0, "t 0.8 to 1.0"), (None, None)],
+    [(0.0, "t 0.0 to 0.1"), (0.2, "t 0.2 to 0.3"), (0.599, "t 0.5 to 0.6"), (1.0, "t 0.9 to 1.0"), (None, None)],
 )
 def test_haze_level(transmission, expected):
     known = {} if transmission is None else {"mean_transmission": transmission}
     assert detection.level_of(Pair("a", "a", squares(), squares(), known)) == expected
+
+
+def test_haze_levels_are_the_reports():
+    assert detection.LEVELS[1:] == levels.IMAGE_BOUNDS["mean_transmission"]
 
 
 def test_pairs_of_unknown_haze_have_no_levels(detector, tmp_path):
@@ -209,7 +215,7 @@ def test_every_box_is_in_the_csv(detected, detector):
     assert received == expected
     assert len(rows) == 11
     assert {(r["version"], r["agrees"]) for r in rows} == {("right", "1"), ("inventive", "0"), ("clean", "")}
-    assert {r["level"] for r in rows} == {"t 0.4 to 0.6"}
+    assert {r["level"] for r in rows} == {"t 0.4 to 0.5"}
 
 
 def _told(found):

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from aodnet_fixtures import make_dataset, noise, randomised, smooth
 
-from aodnet import cli, evaluate, metrics, model, noreference, reports, weights
+from aodnet import cli, evaluate, metrics, model, noreference, reports, strips, weight_names, weights
 from aodnet.measures import Measures
 from aodnet.pairs import Source, read_pairs, read_pictures
 from aodnet.protocols import PROTOCOLS
 from aodnet.reports import Report
+from aodnet.significance import Interval
 from hazegen import color, images
 from hazegen.errors import RefusedError, UsageError
 from hazegen.make import make
@@ -129,6 +130,7 @@ def test_markdown_table(evaluated):
     text = reports.format_report(evaluated[0])
     assert (evaluated[1] / "table.md").read_text() == text + "\n"
     assert "9 pairs of 3 scenes" in text
+    assert "over scenes. 3 scenes: too few for intervals and p" in text
     assert "Protocol rgb: float64" in text
     lines = text.partition("Protocol rgb")[2].partition("\n\nPSNR")[0].splitlines()
     lines = [line for line in lines if line.startswith("|")]
@@ -228,11 +230,43 @@ def test_gain_from_surroundings_is_what_each_cut_costs(wide):
 
 def test_text_tells_them_all_and_keeps_cuts_out_of_the_long_tables(wide):
     text = reports.format_report(wide[0])
-    for part in ("Protocol y: ", "Protocol rgb: ", "Without reference", "Less the figures of other", "Gain from surr"):
+    means = (wide[0].table["hazy input"][f"{metric}_rgb"].mean for metric in ("psnr", "ssim"))
+    assert "| rgb | {:.2f}, {:.4f} |".format(*means) in text.partition("By protocol, means")[2]
+    for part in (
+        "Protocol y: ",
+        "\n- rgb: PSNR of one MSE",
+        "Without reference",
+        "Less the figures of other",
+        "Gain from surr",
+    ):
         assert part in text
     assert CUTS[0] not in text.partition("Less the figures")[2]
     strip = images.read_picture(wide[1] / "strip.png")
     assert strip.shape[1] == 5 * 284  # three baselines, the model and clean
+
+
+def test_zero_has_no_sign():
+    assert [reports._fixed(value, "psnr_rgb", "+") for value in (-0.001, 0.001, -0.01, 0.2)] == [
+        "0.00",
+        "0.00",
+        "-0.01",
+        "+0.20",
+    ]
+    assert reports._cell(Interval(-0.001, -0.0, -1.0, 0.0), "psnr_rgb") == "0.00 (0.00), -1.00 to 0.00"
+
+
+@pytest.mark.parametrize(("count", "ranks"), [(1, ["best, median, worst"]), (2, ["best", "median, worst"])])
+def test_strip_shows_each_picture_once(source, monkeypatch, tmp_path, count, ranks):
+    shown = []
+
+    def strip(rows, methods):
+        shown.append(rows)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr(strips, "strip", strip)
+    evaluate.evaluate({"m": identity_network()}, dataclasses.replace(source, limit=count), tmp_path)
+    assert list(shown[0]) == ranks
+    assert len({picture.name for picture in shown[0].values()}) == count
 
 
 def test_hazy_pictures_alone(source, tmp_path):
@@ -332,7 +366,7 @@ def test_refused_picture_leaves_no_file(tmp_path):
         for folder in ("hazy", "clean"):
             (tmp_path / folder).mkdir(exist_ok=True)
             (tmp_path / folder / f"{name}.png").write_bytes(images.encode(smooth(0, *size), ".png"))
-    with pytest.raises(RefusedError, match="'b.*' cannot be measured"):
+    with pytest.raises(RefusedError, match=r"'b.*' cannot be measured"):
         evaluate.evaluate(
             {"m": identity_network()}, Source(hazy=tmp_path / "hazy", clean=tmp_path / "clean"), tmp_path / "out"
         )
@@ -369,18 +403,21 @@ def test_picture_that_is_too_small_is_named(tmp_path):
 
 
 def test_command_takes_pairs_measures_and_names_of_models(source, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "shipped")
+    monkeypatch.setattr(weight_names, "PRETRAINED", tmp_path / "shipped")
     (tmp_path / "shipped").mkdir()
     weights.save(identity_network(), tmp_path / "shipped" / "same.weights.h5")
     out = tmp_path / "out"
+    out.mkdir()
+    (out / "summary.json").touch()
     words = ["--model", "same", "--data", str(source.data), "--limit", "2", "--protocol", "rgb,wang-gray"]
     words += ["--without-reference", "--ablation", "--compare-to", "hazy input", "--out", str(out)]
     assert cli.main(["evaluate", *words]) == 0
-    said = capsys.readouterr().out
-    assert "Protocol wang-gray: " in said
-    assert "| same |" in said
-    assert f"by haze: '{out}/levels.csv'" in said
+    said = capsys.readouterr()
+    assert "| wang-gray | " in said.out
+    assert "| same |" in said.out
+    assert f"by haze: '{out}/levels.csv'" in said.out
     assert "dark_channel" in rows_of(out)[0]
+    assert f"'{out}' holds an evaluation already: its files are written over." in said.err
     assert cli.main(["evaluate", "--model", "sane", *words[2:]]) == 3
     assert "There are no weights 'sane'" in capsys.readouterr().err
 
@@ -418,13 +455,13 @@ def test_names_of_detection_are_checked_before_the_evaluation(source, tmp_path, 
 
 
 def test_hazy_input_of_one_picture_is_all_its_pictures(tmp_path):
-    """Best, median and worst of a single image are that one."""
+    """Best, median and worst of a single image are that one, which is shown once."""
     (tmp_path / "hazy").mkdir()
     (tmp_path / "hazy" / "a.png").write_bytes(images.encode(smooth(0, 20, 30), ".png"))
     source = Source(hazy=tmp_path / "hazy")
     evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out")
     assert [picture.name for picture in read_pictures(source)] == ["a.png"]
-    assert images.read_picture(tmp_path / "out" / "strip.png").shape[0] == 3 * (round(20 * 280 / 30) + 20)
+    assert images.read_picture(tmp_path / "out" / "strip.png").shape[0] == round(20 * 280 / 30) + 20
 
 
 def test_equal_images_do_not_break_the_table(tmp_path):

@@ -529,7 +529,7 @@ def test_commands(network, tmp_path, capsys):
     data = ["--data", str(tmp_path / "hazy")]
     assert run_export([*options, str(tmp_path / "a.tflite"), "--format", "litert-int8", *data]) == 0
     assert "dB PSNR against Keras" in (said := capsys.readouterr().out)
-    assert "on 1 pictures of 'hazy'" in said
+    assert "on 1 picture of 'hazy'" in said
     with pytest.raises(UsageError, match="--data belongs to litert-int8"):
         run_export([*options, str(tmp_path / "b.onnx"), "--format", "onnx", *data])
     results = {}
@@ -538,7 +538,7 @@ def test_commands(network, tmp_path, capsys):
         arguments = [str(tmp_path / "hazy"), "--model", str(tmp_path / name), "--out", str(out)]
         assert run_predict(arguments) == 0
         results[name] = images.read_picture(out / "a.png").astype(int)
-    assert "1 pictures restored into" in capsys.readouterr().out
+    assert "1 picture restored into" in capsys.readouterr().out
     assert np.abs(results["a.onnx"] - results["a.weights.h5"]).max() <= 1
     assert np.abs(results["a.tflite"] - results["a.weights.h5"]).mean() < 3
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 import yaml
 from aodnet_fixtures import make_dataset, smooth
 
-from aodnet import checkpoint, cli_fit, data, fit, losses, metrics, model, run, trainer, weights
+from aodnet import checkpoint, cli_fit, data, fit, losses, metrics, model, overfit, run, trainer, weights
 from aodnet.config import FitConfig, FitPaths
 from aodnet.run_folder import read_history
 from hazegen import config as configs
@@ -637,6 +637,7 @@ def test_empty_validation_split_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(RefusedError, match="Split 'validation' of the dataset is empty"):
         fit.fit(FitPaths((folder,), tmp_path / "run"), CONFIG)
     assert not (tmp_path / "run").exists()
+    assert overfit.begin(overfit.OverfitOptions((folder,)), CONFIG, 1)[0].once == 1  # validates nothing
 
 
 def test_empty_training_split_is_refused(tmp_path):
@@ -720,7 +721,7 @@ def test_damage_is_skipped_counted_and_told(pairs, tmp_path, monkeypatch):
 
 
 def test_callback_that_stops_inside_an_epoch_ends_no_epoch(pairs, tmp_path, capsys, monkeypatch):
-    """What was not trained on is trained on after a resume; the report copes with a run without a best epoch."""
+    """What was not trained on is left to a resume; the report copes with a run without a best epoch."""
     monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
 
     class Enough(keras.callbacks.Callback):
@@ -735,9 +736,9 @@ def test_callback_that_stops_inside_an_epoch_ends_no_epoch(pairs, tmp_path, caps
     assert "stopped after 1 of 3 steps of epoch 1; --resume goes on from there." in said
     cli_fit._tell(fitted, paths)
     assert "no epoch has ended: the same command with --resume goes on." in capsys.readouterr().out
-    watch = Watch()
-    assert fit.fit(dataclasses.replace(paths, resume=True), config, extra=(watch,)).epochs == 1
-    assert watch.calls == ["begin", "epoch 0", "step 1", "step 2", "end of 0", "end"]
+    saved = checkpoint.load_newest(tmp_path / "run" / "checkpoints")[0]
+    assert (saved.epoch, saved.step) == (0, 1)
+    assert [value for name, value in zip(saved.names, saved.arrays, strict=True) if "iteration" in name] == [1]
 
 
 def without(folder: Path, copy: Path, split: str, spoil) -> Path:
@@ -748,9 +749,8 @@ def without(folder: Path, copy: Path, split: str, spoil) -> Path:
     return copy
 
 
-def test_skip_goes_on_without_damaged_validation_records(pairs, tmp_path, monkeypatch):
-    """Validation is that of the whole records alone, and the pictures are of them."""
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
+def test_skip_goes_on_without_damaged_validation_records(pairs, tmp_path):
+    """Validation and the pictures are of the whole records alone; nothing else comes to the network."""
 
     def flip(path):
         content = bytearray(path.read_bytes())
@@ -758,24 +758,22 @@ def test_skip_goes_on_without_damaged_validation_records(pairs, tmp_path, monkey
         path.write_bytes(content)
 
     copy = without(pairs, tmp_path / "copy", "validation", flip)
-    done = fit.fit(
-        FitPaths((copy,), tmp_path / "run", on_damage="skip"), dataclasses.replace(CONFIG, epochs=1, steps=1)
-    )
-    assert done.lost.total == 1
-    network = weights.load(tmp_path / "run" / "last.weights.h5")
-    (batch,) = (b for b in data.validation_batches([source(copy)], on_damage="skip") if b["clean"].shape[0])
-    expected = metrics.psnr(
-        *(np.clip(x.numpy()[0], 0, 1).astype(np.float64) for x in (network(batch["hazy"]), batch["clean"])),
-        data_range=1.0,
-    )
-    assert done.best["val_psnr_rgb"] == pytest.approx(expected, abs=1e-3)
+    now = run.prepare(FitPaths((copy,), tmp_path / "run", on_damage="skip"), CONFIG, (0, 1), print)
+    held = [batch["hazy"].numpy() for batch in now.validation_places()]
+    assert [len(batch) for batch in held] == [0, 1]
+    for found in (list(now.validation), now.examples(1), now.examples(4)):
+        (batch,) = found
+        np.testing.assert_array_equal(batch["hazy"], held[1])
+    network = trainer_of(CONFIG)
+    assert math.isfinite(network.validate(now.validation)["val_psnr_rgb"])
+    assert network.find_bad(now.validation_places()) is None
 
 
 @pytest.mark.parametrize(("split", "what"), [("validation", "validation"), ("train", "training in epoch 1")])
 def test_skip_with_nothing_left_is_refused(pairs, tmp_path, split, what):
     copy = without(pairs, tmp_path / "copy", split, Path.unlink)
     with pytest.raises(RefusedError, match=rf"nothing left for {what}.*received none: \d damaged records"):
-        fit.fit(FitPaths((copy,), tmp_path / "run", on_damage="skip"), CONFIG)
+        fit.fit(FitPaths((copy,), tmp_path / "run", on_damage="skip"), dataclasses.replace(CONFIG, steps=1))
 
 
 def broken_picture(path: Path) -> None:
@@ -789,8 +787,9 @@ def broken_picture(path: Path) -> None:
 def test_picture_that_cannot_be_decoded_is_found_by_the_shards_digest(pairs, tmp_path):
     copy = without(pairs, tmp_path / "copy", "train", broken_picture)
     name = manifest.load(copy).shards_of("train")[0].name
+    now = run.prepare(FitPaths((copy,), tmp_path / "run"), CONFIG, (0, 1), print)
     with pytest.raises(VerifyError, match=rf"Shard '{name}' is another one.*SHA-256.*hazegen repair"):
-        fit.fit(FitPaths((copy,), tmp_path / "run"), CONFIG)
+        fit.faults.explain(tf.errors.InvalidArgumentError(None, None, "Invalid PNG data"), now)
 
 
 def test_picture_that_was_made_so_is_found_by_its_batch(pairs, tmp_path, monkeypatch):
@@ -808,15 +807,15 @@ def test_nan_in_validation_names_its_key_and_advises_no_rollback(pairs, tmp_path
 
     def poisoned(self, batch):
         seen.append(None)
-        bad = tf.where(tf.reduce_all(batch["clean"] == second), math.nan, 0.0)
+        bad = tf.where(tf.reduce_all(batch["hazy"] == second), math.nan, 0.0)
         return validate(self, {**batch, "hazy": batch["hazy"] + bad})
 
-    second = list(data.validation_batches([source(pairs)]))[1]["clean"]
+    second = list(data.validation_batches([source(pairs)]))[1]["hazy"]
     key = data.key_at([source(pairs)], 1)
     assert key != data.key_at([source(pairs)], 0)
     monkeypatch.setattr(trainer.Trainer, "_validate", poisoned)
     with pytest.raises(RefusedError, match=rf"of the validation is not finite.*of epoch 1 \(keys {key}\)") as caught:
-        fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG)
+        fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, steps=1))
     assert seen
     assert "rollback" not in str(caught.value)
 
@@ -878,14 +877,10 @@ def test_a_pass_is_read_on_from_epoch_to_epoch(pairs, tmp_path, monkeypatch):
     batches, step = run.Run.batches, trainer.Trainer.step
     monkeypatch.setattr(run.Run, "batches", lambda self, *place: begun.append(place) or batches(self, *place))
     monkeypatch.setattr(trainer.Trainer, "step", lambda self, batch: seen.append(batch) or step(self, batch))
-    fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, epochs=4, steps=1))
-    assert begun == [(0, 0), (1, 0)]
-    expected = [
-        batch
-        for epoch in (0, 1)
-        for batch in data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=epoch)
-    ]
-    for one, other in zip(seen, expected, strict=False):
+    fit.fit(FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, epochs=2, steps=1))
+    assert begun == [(0, 0)]
+    expected = data.training_batches([source(pairs)], crop=16, batch=2, seed=0, epoch=0).take(2)
+    for one, other in zip(seen, expected, strict=True):
         np.testing.assert_array_equal(one["clean"], other["clean"])
 
 

@@ -383,7 +383,9 @@ def test_missing_manifest_is_said(run, dataset_copy, tmp_path, verb, status):
     ("argv", "message"),
     [
         ([], "usage: hazegen"),
-        (["fog"], "invalid choice: 'fog'"),
+        (["maek"], "error: There is no such command. Expected one of samples, recipes, "),
+        (["maek"], "received 'maek'. Did you mean 'make'?"),
+        (["fog"], "received 'fog'. 'hazegen --help' says what each does."),
         (["make"], "the following arguments are required: --images, --out"),
         (["verify"], "the following arguments are required: dataset"),
         (["preview", "x"], "the following arguments are required: --out"),

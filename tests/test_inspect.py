@@ -22,7 +22,7 @@ from hazegen.depth.conventions import CONVENTIONS
 from hazegen.depth.finding import Finding
 from hazegen.depth.formats import DepthFormat, Values
 from hazegen.errors import RefusedError, UsageError
-from hazegen.inspect import look
+from hazegen.inspect import look, words
 from hazegen.inspect.find import InspectOptions, find
 from hazegen.inspect.read import FAR_M, NEAR_M, read_samples, with_metres
 from hazegen.inspect.report import as_json, make_command, other_reading, report_lines
@@ -569,6 +569,8 @@ def test_camera_files_beside_the_maps_are_offered(tmp_path):
     report = inspect(options)
     assert codes(report)["camera-files"] == "unlikely"
     told = options_of(report_lines(report)[-1].removeprefix("or: "))
+    made = words.command("make", options.images, ("--depth", str(options.depth)), ("--out", "dataset"))
+    assert report_lines(report)[-2] == f"next: {made} --camera {tmp_path / 'set' / 'camera'}"
     assert (told.camera, told.depth_kind) == (tmp_path / "set" / "camera", "custom")
     assert "camera-files" not in codes(inspect(told))
     assert looked(options, depth_scale=0.01)["camera-files"] == "unlikely"

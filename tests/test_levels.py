@@ -6,6 +6,7 @@ import math
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from aodnet import levels
 from aodnet.levels import POOLED, LevelTally
@@ -99,6 +100,20 @@ def test_tables_show_one_level_of_images_and_leave_rows_out():
     assert "| 0.3 to 0.4 | 2 | 21.00 | 22.00 |" in text
     assert "beta" not in text
     assert "| mean transmission | images | hazy |\n" in levels.tables(filled().bins(), "psnr_rgb", "P", ["ours"])
+
+
+def test_rare_pixels_are_no_point_of_the_plot(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **options: drawn.append(self))
+    row = {"m": {levels.POOLED: 20.0}, "n": {levels.POOLED: 21.0}}
+    counts = (5, 1000, 2000)
+    levels.plot([levels.Bin("distance_m", at, at + 1.0, n, row) for at, n in enumerate(counts)], {})
+    axes = drawn[0].axes[0]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1], [0, 1]]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1 to 2\n(1,000)", "2 to 3\n(2,000)"]
+    assert axes.get_xlabel().endswith("pixels; 1 bin with less than 1% of them left out)")
+    assert axes.get_legend() is None
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["m", "n"]
 
 
 def test_plot_is_a_picture_with_a_panel_for_each_metric():

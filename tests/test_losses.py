@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aodnet import losses, metrics
+from aodnet import config, losses, metrics
 from aodnet.config import FitConfig
 from hazegen.errors import UsageError
 
@@ -190,6 +190,10 @@ def test_float32_whatever_the_network_computes_in(kind):
 )
 def test_parse(text, expected):
     assert losses.parse_loss(text) == expected
+
+
+def test_terms_are_those_that_are_read():
+    assert tuple(losses.TERMS) == config.LOSS_TERMS
 
 
 @pytest.mark.parametrize("text", ["", "l3", "l2=0", "l2=-1", "l2=x", "l2=nan", "l2=inf", "l2,l2", "l2 l1", "l2,"])

@@ -66,7 +66,13 @@ def test_nothing_in_a_dataset_names_the_machines_folders(dataset):
         assert str(dataset.parent) not in (dataset / name).read_text()
 
 
-def test_split_without_records_is_refused_with_the_counts(dataset, split="validation"):
+def test_unknown_split_is_a_usage_error(dataset):
+    with pytest.raises(UsageError, match=r"one of train, validation, test, received 'tset'\. Did you mean 'test'\?"):
+        manifest.load(dataset).shards_of("tset")
+
+
+def test_split_without_records_is_refused_with_the_counts(dataset):
+    split = "validation"
     known = manifest.load(dataset)
     emptied = dataclasses.replace(known, shards=tuple(s for s in known.shards if s.split != split))
     with pytest.raises(RefusedError, match=rf"Split '{split}' of the dataset is empty. .*received \{{.*'train': 18"):

@@ -385,7 +385,19 @@ def test_names_with_weights(tmp_path: Path):
     assert found.weights == (0.6, 2.0)
 
 
-@pytest.mark.parametrize("text", ["", "reside-its=0", "reside-its=-1", "=0.5", "reside-its=x", "reside-its,", "a=inf"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "reside-its=0",
+        "reside-its=-1",
+        "=0.5",
+        "reside-its=x",
+        "reside-its,",
+        "a=inf",
+        "reside-its=0.6 reside-ots=0.4",
+    ],
+)
 def test_text_that_cannot_be_read(text):
     with pytest.raises(UsageError, match=r"Recipes cannot be read.*reside-its=0.6.*Correct --recipe"):
         online.read_recipes(text, [known(shipped_recipe("reside-its"))])

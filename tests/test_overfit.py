@@ -116,7 +116,7 @@ def test_a_sound_batch_passes_and_broken_ones_fail(pairs, tmp_path, monkeypatch,
     assert done.learned is learns
 
 
-def test_schedule_of_the_command_stands_below_any_that_is_given(tmp_path, monkeypatch):
+def test_schedule_of_the_command_stands_below_any_that_is_given(pairs, tmp_path, monkeypatch):
     seen: list[FitConfig] = []
 
     def stop(_, config, **__):
@@ -126,7 +126,7 @@ def test_schedule_of_the_command_stands_below_any_that_is_given(tmp_path, monkey
     monkeypatch.setattr(overfit, "overfit", stop)
     (tmp_path / "mine.yaml").write_text("learning_rate: 0.25\n")
     for words in ((), ("--learning-rate", 0.5), ("--config", tmp_path / "mine.yaml")):
-        assert ran(cli_trials.run_overfit, "--data", tmp_path, *words) == 3
+        assert ran(cli_trials.run_overfit, "--data", pairs, *words) == 3
     assert [config.learning_rate for config in seen] == [5e-3, 0.5, 0.25]
     assert [config.warmup for config in seen] == [0.0, 0.0, FitConfig.warmup]
 

@@ -146,8 +146,12 @@ D, H, C, P = map(Path, "dhcp")
               {"data": D, "hazy": H, "clean": C}, {"data": D, "hazy": H}], ids=str,
 )  # fmt: skip
 def test_there_is_one_source(given):
-    with pytest.raises(UsageError, match=r"There must be one source of pairs"):
+    with pytest.raises(UsageError, match=r"There must be one source of pairs") as raised:
         Source(**given)
+    told = str(raised.value).partition("received ")[2].partition(".")[0]
+    assert told == (
+        " and ".join(f"--{name}" for name in ("data", "pairs", "hazy", "clean") if name in given) or "none of them"
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from aodnet_fixtures import noise, published_layers, randomised, slow_aodnet, sm
 from PIL import Image, ImageCms
 
 from aodnet import model, predict, tiles, video
-from hazegen import color, images
+from hazegen import color, images, progress
 from hazegen.errors import RefusedError, UsageError
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -252,7 +252,7 @@ def test_nothing_to_restore(restore, tmp_path):
 def test_inputs_are_not_overwritten(restore, tmp_path):
     path = write(tmp_path / "a.png", noise(0, 8, 8))
     before = path.read_bytes()
-    with pytest.raises(UsageError, match=r"Outputs would be overwritten.*1 inputs in"):
+    with pytest.raises(UsageError, match=r"Outputs would be overwritten.*0 names twice and 1 input in"):
         predict.predict(restore, [path], tmp_path)
     assert path.read_bytes() == before
 
@@ -315,6 +315,18 @@ def test_folders_of_folders(restore, tmp_path):
     assert sorted(path for path in out.rglob("*") if path.is_file()) == [out / name for name in names]
     alone = predict.predict(restore, [folder], tmp_path / "out")
     assert [path.name for path in alone.written] == ["a.png"]
+
+
+def test_large_picture_tells_its_tiles(network, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "STEPS_S", 0.0)
+    path = write(tmp_path / "a.png", noise(0, 60, 100))
+    call = predict.restorer(network).call
+    predict.predict(tiles.Restorer(call, (40, 60)), [path], tmp_path / "out")
+    said = capsys.readouterr().err.splitlines()
+    assert said == [*(f"restoring a.png: {n} of 4 tiles" for n in (1, 2, 3, 4)), "restoring: 1 of 1 file"]
+    predict.predict(tiles.Restorer(call, (90, 120)), [path], tmp_path / "other")
+    assert capsys.readouterr().err == "restoring: 1 of 1 file\n"
+    assert (tmp_path / "out" / "a.png").read_bytes() == (tmp_path / "other" / "a.png").read_bytes()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -450,12 +462,12 @@ def cut(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("a.avi", cut, r"Expected 6 frames as its header says, received [1-5] frames"),
-        ("a.mp4", cut, "received 0 frames"),
+        ("a.avi", cut, r"Expected 6 frames as its header says, received [1-5] frames?: the file is cut off"),
+        ("a.mp4", cut, "received none that can be read: the file is cut off"),
         ("a.mkv", lambda data: data[: len(data) * 7 // 10], r"Expected 12 frames .* received [1-9] frames"),
-        ("a.avi", lambda data: b"", "begins with b''"),
+        ("a.avi", lambda data: b"", "received an empty file"),
         ("a.mp4", lambda data: b"#EXTM3U\n/etc/passwd\n", "MP4, QuickTime, AVI, Matroska or WebM"),
-        ("a.mp4", lambda data: data[:12] + bytes(500), "received 0 frames"),
+        ("a.mp4", lambda data: data[:12] + bytes(500), "received none that can be read"),
     ],
 )
 def test_broken_video_costs_no_other_and_leaves_nothing(restore, tmp_path, name, damage, message):

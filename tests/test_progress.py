@@ -92,3 +92,16 @@ def test_time_left_is_of_the_last_seconds(capsys, monkeypatch):
     assert told[:2] == [None, None]
     assert told[9] == pytest.approx(990)
     assert told[-1] == pytest.approx((1000 - 60 - 400) / 10, rel=0.05)
+
+
+def test_without_a_terminal_a_line_comes_every_ten_seconds(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.Steps("evaluating", 400, "image") as steps:
+        for now[0] in (105.0, 110.0, 111.0, 119.0, 121.0):
+            steps.update()
+    assert capsys.readouterr().err == "evaluating: 2 of 400 images\nevaluating: 5 of 400 images\n"
+
+
+def test_numbers_and_their_words():
+    assert [progress.counted(number, "pair") for number in (0, 1, 1200)] == ["0 pairs", "1 pair", "1,200 pairs"]

@@ -12,7 +12,9 @@ import training_faults
 import training_faults_runs as runs
 from training_faults_kinds import NAN_FAULTS, SHARD_FAULTS, NanFault, checkpoint_faults, frames
 
-from hazegen import manifest
+from aodnet import checkpoint
+from hazegen import images, manifest, records
+from hazegen.errors import RefusedError
 
 # One epoch of few steps: the curves and pictures of an epoch's end cost more than its training.
 CONFIG = dataclasses.replace(runs.CONFIG, epochs=1, loss="l2")
@@ -56,7 +58,22 @@ def test_weights_that_break_are_rolled_back(site):
 
 
 def test_damaged_checkpoint_falls_back(site, ended):
-    assert runs.damaged_checkpoint(site, ended, dict(checkpoint_faults(np.random.default_rng(0)))["cut"]) == ""
+    damage = dict(checkpoint_faults(np.random.default_rng(0)))["an array of text"]
+    assert runs.damaged_checkpoint(site, ended, damage) == ""
+
+
+def test_what_is_forged_has_the_right_digest(ended, tmp_path):
+    """So that it is found by what is in it."""
+    faults = dict(checkpoint_faults(np.random.default_rng(0)))
+    newest = sorted((ended / "checkpoints").iterdir())[-1]
+    for what in ("an array missing", "an array of NaN", "an array of text", "facts of other types"):
+        path = tmp_path / newest.name
+        path.write_bytes(newest.read_bytes())
+        faults[what](path, path)
+        with pytest.raises(RefusedError, match="only damaged ones") as refused:
+            checkpoint.load_newest(tmp_path)
+        assert "mark" not in str(refused.value)
+        assert "bytes are not those" not in str(refused.value)
 
 
 def test_two_damaged_checkpoints_are_refused(site, ended):
@@ -71,6 +88,24 @@ def test_a_killed_process_goes_on_to_the_same_bytes(site):
 
 
 # --- that a broken promise would be seen ---
+
+
+def test_keys_are_found_by_pixels(site):
+    first, second, *_ = (
+        records.decode(record)
+        for shard in manifest.load(site.data).shards_of("train")
+        for record in records.read_shard(site.data / shard.name)
+    )
+    windows = [images.decode(one["hazy"], one["key"])[7:39, 3:35] for one in (second, first)]
+    turned = np.stack([np.rot90(windows[0][:, ::-1]), windows[1]])
+    assert runs.keys_of(site, turned) == [second["key"], first["key"]]
+    with pytest.raises(StopIteration):
+        runs.keys_of(site, turned[:, ::-1] // 2)
+
+
+def test_keys_of_another_batch_are_seen(site, monkeypatch):
+    monkeypatch.setattr(runs, "keys_of", lambda *_: ["another"])
+    assert "keys ['another'] were not told" in runs.nan(site, NanFault("input", "stop", ((0, 1),)))
 
 
 def test_other_bytes_and_other_curves_are_seen(site):

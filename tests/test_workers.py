@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from aodnet_fixtures import make_dataset, smooth
 
-from aodnet import checkpoint, fit, run_folder
+from aodnet import checkpoint, cli_fit, fit, run_folder, workers
 from aodnet.config import FitConfig, FitPaths
 from aodnet.workers import Cluster, WorkerOptions, expand_nodes, join_cluster, read_cluster
 from hazegen import config
-from hazegen.errors import UsageError
+from hazegen.errors import RefusedError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +138,29 @@ def test_process_that_is_alone_has_no_cluster(text):
 def test_what_names_no_cluster_is_refused(options, variables, message):
     with pytest.raises(UsageError, match=message):
         join_cluster(options, variables)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(OSError(28, "No space left on device"), 4), (RefusedError("no data"), 3)], ids=str
+)
+def test_worker_ends_at_once_whatever_it_ends_with(monkeypatch, capsys, tmp_path, error, status):
+    """What it has printed is not lost by that."""
+    flushed: list[int] = []
+
+    def failing(*_, **__):
+        raise error
+
+    def leave(code):
+        assert flushed
+        raise SystemExit(code)
+
+    monkeypatch.setattr(workers, "join_cluster", lambda _: Cluster(("a:1", "b:1"), 1))
+    monkeypatch.setattr(fit, "fit", failing)
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(sys.stdout, "flush", lambda: flushed.append(1))
+    with pytest.raises(SystemExit, match=str(status)):
+        cli_fit.run_fit(["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--wandb", "off"])
+    assert f"error: worker 1: {error}" in capsys.readouterr().err
 
 
 # --- several devices of this process ---
