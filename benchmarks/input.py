@@ -43,8 +43,8 @@ KINDS, CODECS = ("pairs", "scenes"), ("jpeg", "png", "raw")
 SIZE = (480, 640)
 # What the floor holds in memory.
 FLOOR_BYTES = 300e6
-# Examples that the floor decodes in one call: at its end threads wait for the last of them.
-FLOOR_AT_ONCE = 256
+# Examples that the floor decodes in one call, at whose end threads wait for the last of them; and with --short.
+FLOOR_AT_ONCE, SHORT_AT_ONCE = 256, 16
 KINDS_OF = {"pairs": ("hazy", "clean"), "scenes": ("clean", "distance")}
 CORES_OF_A_HOST = 16
 # Records of an epoch of the pipeline, at least.
@@ -167,15 +167,15 @@ def read_all(folder: Path) -> list[bytes]:
 def measure(folder: Path, case: Case, given: argparse.Namespace) -> dict[str, Any]:
     """Rates of all ways, and what they are of the floor."""
     ways: dict[str, Callable[[], Iterator[int]]] = {
-        "floor": floor(folder, case),
+        "floor": floor(folder, case, SHORT_AT_ONCE if given.short else FLOOR_AT_ONCE),
         "reading": lambda: reading(folder),
         "pipeline": lambda: pipeline(folder, case, given),
     }
     if case.kind == "scenes":
         ways["hazed"] = hazed(folder, case, given)
     running = {name: way() for name, way in ways.items()}
-    for one in running.values():
-        for _ in itertools.islice(one, 4):  # traced, threads started, buffers filled
+    for name, one in running.items():
+        for _ in itertools.islice(one, 1 if name == "floor" else 4):  # traced, threads started, buffers filled
             pass
     rounds = [{name: timed(one, given.seconds) for name, one in running.items()} for _ in range(given.rounds)]
     rates = {name: [turn[name] for turn in rounds] for name in ways}
@@ -200,7 +200,7 @@ def timed(running: Iterator[int], seconds: float) -> Rate:
     return Rate(count / (time.perf_counter() - began), count / max(time.process_time() - cpu, 1e-9))
 
 
-def floor(folder: Path, case: Case) -> Callable[[], Iterator[int]]:
+def floor(folder: Path, case: Case, at_once: int) -> Callable[[], Iterator[int]]:
     """Windows drawn at random, decoded by TensorFlow's own threads, as many as there are cores, in one graph."""
 
     def run() -> Iterator[int]:
@@ -223,9 +223,9 @@ def floor(folder: Path, case: Case) -> Callable[[], Iterator[int]]:
             # One number of each is used: TensorFlow leaves out what nobody asks for.
             return [part[(0,) * len(part.shape)] for part in parts]
 
-        for first in itertools.count(0, FLOOR_AT_ONCE):
-            decode([jobs[number % len(jobs)] for number in range(first, first + FLOOR_AT_ONCE)])
-            yield FLOOR_AT_ONCE
+        for first in itertools.count(0, at_once):
+            decode([jobs[number % len(jobs)] for number in range(first, first + at_once)])
+            yield at_once
 
     return run
 
