@@ -480,7 +480,8 @@ def test_coloured_haze_is_kept_in_three_channels_that_every_reader_takes(tmp_pat
     assert_verified(out)
     assert preview.preview(out, tmp_path / "p.png", 4) == 4
     for values in preview.choose(out, 4):
-        assert pair_table._picture(values, "transmission").shape == (HEIGHT, WIDTH, 3)
+        shown = dict(zip(pair_table.PICTURES, pair_table._pictures(values, manifest.load(out)), strict=True))
+        assert shown["transmission"].shape == (HEIGHT, WIDTH, 3)
         assert pair_table._numbers(values)["beta_per_m"] == values["beta"][1]
 
 

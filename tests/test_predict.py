@@ -261,7 +261,7 @@ def test_two_inputs_of_one_name_are_refused(restore, tmp_path):
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
         write(tmp_path / name / "a.png", noise(0, 8, 8))
-    with pytest.raises(UsageError, match="1 names twice"):
+    with pytest.raises(UsageError, match="1 name twice"):
         predict.predict(restore, [tmp_path / "x", tmp_path / "y"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -219,24 +219,22 @@ def test_several_devices_train_as_one_does():
 # Each job is (words of `aodnet fit`, step at which the second worker is killed; 0: it is not).
 PROCESS = """
 import json, os, signal, sys
-jobs, index, hosts = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+(words, kill_at), index, hosts = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 from aodnet import cli, fit, run_folder, trainer
 
 run_folder.plot_curves = lambda *_: None  # seconds, and not in question here
 fit._tensorboard = lambda _: []
 step = trainer.Trainer.step
-for words, kill_at in jobs:
-    left = [kill_at]
+left = [kill_at]
 
-    def counted(self, batch):
-        left[0] -= 1
-        if left[0] == 0 and index == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(self, batch)
+def counted(self, batch):
+    left[0] -= 1
+    if left[0] == 0 and index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch)
 
-    trainer.Trainer.step = counted
-    status = cli.main(["fit", *words, "--worker-hosts", hosts, "--worker-index", str(index)])
-sys.exit(status)
+trainer.Trainer.step = counted
+sys.exit(cli.main(["fit", *words, "--worker-hosts", hosts, "--worker-index", str(index)]))
 """
 # 9 training records in 3 steps of 4, the last of them of one: the second worker's share of it is empty.
 SETTINGS = ("--epochs", "1", "--batch", "4", "--crop", "16", "--learning-rate", "0.002", "--warmup", "0",
@@ -251,12 +249,13 @@ def free_ports() -> str:
         return ",".join(f"127.0.0.1:{listener.getsockname()[1]}" for listener in (one, other))
 
 
-def run_pair(*jobs: tuple[list[str], int]) -> tuple[list[int], list[str]]:
-    """Exit statuses and messages of two processes that train together."""
+def run_pair(words: list[str], kill_at: int) -> tuple[list[int], list[str]]:
+    """Exit statuses and messages of two processes that train together, the second killed before step `kill_at`."""
     hosts = free_ports()
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, json.dumps(jobs), str(index), hosts], stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", PROCESS, json.dumps((words, kill_at)), str(index), hosts],
+            stderr=subprocess.PIPE, text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
         for index in (0, 1)
@@ -275,11 +274,13 @@ def test_two_processes_come_to_what_one_does_also_when_one_is_killed(tmp_path, m
         tmp_path / "pairs", {"train": 9, "validation": 1}, size=(24, 32), picture=smooth, variants=1, shard_mb=0.01
     )
     whole, broken = (["--data", str(folder), *SETTINGS, "--out", str(tmp_path / name)] for name in ("whole", "broken"))
-    statuses, told = run_pair((whole, 0), (broken, 3))  # in the last step, after a checkpoint
+    statuses, told = run_pair(whole, 0)
+    assert statuses == [0, 0], told
+    statuses, told = run_pair(broken, 3)  # in the last step, after a checkpoint
     assert statuses == [4, -9], told
     assert "Another process of the run has ended" in told[0]
     assert "Start all of them again with --resume" in told[0]
-    statuses, told = run_pair(([*broken, "--resume"], 0))
+    statuses, told = run_pair([*broken, "--resume"], 0)
     assert statuses == [0, 0], told
 
     monkeypatch.setattr(run_folder, "plot_curves", lambda *_: None)
