@@ -10,8 +10,8 @@ from hazegen import cli
 
 PAGE = Path(__file__).parent.parent / "docs" / "datasets.md"
 # What differs from run to run and from machine to machine: seconds, versions, digests, sizes of files.
-VARYING = r"\d+\.\d s\b|(?<=made with   ).*|(?<=digest      ).*|(?<=\()[0-9a-f]{8}(?=\))|[\d,]+(\.\d)? MB|(?<= )\d+\.\d$"
-VARYING += r"|\d+(?= scenes/s)"
+VARYING = r"\d+\.\d s\b|(?<=made with   ).*|(?<=digest      ).*|(?<=\()[0-9a-f]{8}(?=\))|(?<= )\d+\.\d$"
+VARYING += r"|[\d,]+(\.\d)? MB|\d+(?= scenes/s)"
 
 
 def blocks():

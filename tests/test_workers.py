@@ -255,7 +255,8 @@ def run_pair(words: list[str], kill_at: int) -> tuple[list[int], list[str]]:
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, json.dumps((words, kill_at)), str(index), hosts],
-            stderr=subprocess.PIPE, text=True,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
         for index in (0, 1)
