@@ -1,4 +1,4 @@
-"""Training losses, one value an example: weighted sums of L2, L1, Charbonnier, 1 - SSIM and 1 - MS-SSIM.
+"""Training losses, one value an example: weighted sums of L2, its logarithm, L1, Charbonnier, 1 - SSIM and 1 - MS-SSIM.
 
 Every term is a mean over one example's pixels, so that a replica can add its examples up and divide by the
 global batch. Everything is computed in float32, whatever the network computes in, and a number that is not
@@ -20,6 +20,7 @@ import tensorflow as tf
 from aodnet.config import parse_loss as parse_loss
 
 EPSILON = 1e-3  # of the Charbonnier loss, in pictures of [0, 1]
+LEAST_MSE = 1e-5  # of the logarithm, as in benchmarks/native/search.cpp; a mean squared error of 50 dB PSNR
 # As in metrics.py, where the protocol `rgb` is defined.
 WINDOW = 11
 _SIGMA = 1.5
@@ -32,6 +33,15 @@ _LEAST = 1e-3
 def l2(clean: tf.Tensor, restored: tf.Tensor) -> tf.Tensor:
     """Mean squared error, the loss of the AOD-Net paper."""
     return tf.reduce_mean(tf.square(restored - clean), axis=[1, 2, 3])
+
+
+def log_mse(clean: tf.Tensor, restored: tf.Tensor) -> tf.Tensor:
+    """ln(MSE + 1e-5), from -11.5 for equal pictures up; minimising its mean maximises the mean PSNR.
+
+    PSNR = -10 log10(MSE) = -4.34 ln(MSE), so that a mean over pictures counts a decibel of each alike, where L2 is
+    ruled by those that are restored worst. 1e-5, which is 50 dB, keeps the gradient finite for equal pictures.
+    """
+    return tf.math.log(l2(clean, restored) + LEAST_MSE)
 
 
 def l1(clean: tf.Tensor, restored: tf.Tensor) -> tf.Tensor:
@@ -64,7 +74,7 @@ def ms_ssim(clean: tf.Tensor, restored: tf.Tensor) -> tf.Tensor:
     return tf.switch_case(tf.add_n(more), branches)
 
 
-TERMS = {"l2": l2, "l1": l1, "charbonnier": charbonnier, "ssim": ssim, "ms-ssim": ms_ssim}
+TERMS = {"l2": l2, "log-mse": log_mse, "l1": l1, "charbonnier": charbonnier, "ssim": ssim, "ms-ssim": ms_ssim}
 
 
 def scales(side: int) -> int:
@@ -75,6 +85,19 @@ def scales(side: int) -> int:
 def least_side(weights: Mapping[str, float]) -> int:
     """The least side of pictures that these terms can be computed of [px]."""
     return WINDOW if {"ssim", "ms-ssim"} & weights.keys() else 1
+
+
+def least(weights: Mapping[str, float]) -> float:
+    """What these terms are not below for any pictures: 0, or less with the logarithm."""
+    return weights.get("log-mse", 0.0) * float(np.log(LEAST_MSE))
+
+
+def without_logarithm(weights: Mapping[str, float]) -> dict[str, float]:
+    """The terms with L2 in the place of its logarithm: a share of one loss in another needs a zero."""
+    linear = {name: weight for name, weight in weights.items() if name != "log-mse"}
+    if "log-mse" in weights:
+        linear["l2"] = linear.get("l2", 0.0) + weights["log-mse"]
+    return linear
 
 
 def per_example(weights: Mapping[str, float], clean: tf.Tensor, restored: tf.Tensor) -> tf.Tensor:

@@ -195,7 +195,7 @@ def agreement(library: Any, scenes: native.Scenes) -> dict[str, float]:
     part = native.window(scenes, hazes[0], 128)
     hazes["scene"] = 0
     hazy, clean = native.hazed(part, hazes[0])
-    for filters, text in itertools.product((3, 8, 16), ("l1=1, ssim=0.3", "l2=1, charbonnier=0.5")):
+    for filters, text in itertools.product((3, 8, 16, 32), ("l1=1, ssim=0.3", "l2=1, charbonnier=0.5")):
         network = perturbed(filters)
         run = native.Run(filters, native.from_keras(network))
         with tf.GradientTape() as tape:

@@ -101,6 +101,6 @@ TRIALS: dict[str, dict[str, Any]] = {
     "rooms-6": LONG | LATE | DARKER | MORE_STREETS | {"start": "rooms-5", "batch": 8, "steps": 4500},
     "procedural": LONG | PROCEDURAL | {"batch": 8, "steps": 2000, "warmup": 0.05, "final_share": 0.01},
     "procedural-2": LONG | LATE | PROCEDURAL | MORE_INDOORS | {"start": "procedural", "batch": 8, "steps": 3000},
-    **{f"width-{filters}": SMALL | {"filters": filters, "steps": 1500, "batch": 8} for filters in (3, 8, 16)},
+    **{f"width-{filters}": SMALL | {"filters": filters, "steps": 1500, "batch": 8} for filters in (3, 8, 16, 32)},
     **{f"seed{seed}": {"data": BOTH, "steps": 1200, "seed": seed} for seed in range(10)},
 }

@@ -114,13 +114,12 @@ class Run:
     first: NDArray[np.float32] = field(init=False)
     second: NDArray[np.float32] = field(init=False)
     average: NDArray[np.float32] = field(init=False)
-    products: NDArray[np.float32] = field(init=False)
+    products: NDArray[np.float32] | None = None
     basis: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         self.first, self.second = np.zeros_like(self.weights), np.zeros_like(self.weights)
         self.average = self.weights.copy()
-        self.products = np.zeros(sum(size**2 for size in self.sizes()), np.float32)
 
     def sizes(self) -> list[int]:
         """Parameters of each layer."""
@@ -132,6 +131,7 @@ class Run:
 
         Moments turn with them: the first exactly, the second to what the eigenvalues say of means over a batch.
         """
+        assert self.products is not None
         basis, at, first = [], 0, 0
         for size in self.sizes():
             layer = slice(first, first + size)
@@ -157,10 +157,12 @@ def train(
     terms = dict(part.split("=") for part in settings["loss"].replace(" ", "").split(","))
     words |= {name.replace("-", "_"): float(terms.get(name, 0.0)) for name in _LOSS_TERMS}
     given = _Settings(first_step=run.step, steps=steps, all_steps=settings["steps"], **words)
+    if settings["turn_steps"] and run.products is None:
+        run.products = np.zeros(sum(size**2 for size in run.sizes()), np.float32)
     vectors = (run.weights, run.first, run.second, run.average)
     loss = library.train(
         run.filters, ctypes.byref(scenes.as_c()), len(hazes), _at(hazes), ctypes.byref(given), *map(_at, vectors),
-        None if run.basis is None else _at(run.basis), _at(run.products) if settings["turn_steps"] else None,
+        None if run.basis is None else _at(run.basis), None if run.products is None else _at(run.products),
     )  # fmt: skip
     run.step += steps
     return float(loss)

@@ -299,22 +299,24 @@ static void score_hazes(const Scenes &scenes, int hazes, const Haze *haze, const
     }
 }
 
-extern "C" {
-int parameters(int filters) {
-    return filters == 3   ? Network<3>::PARAMETERS
-           : filters == 8 ? Network<8>::PARAMETERS
-                          : Network<16>::PARAMETERS;
+// A function template for each width that experiments.py tries.
+template <template <int> class Of> auto of_width(int filters) {
+    return filters == 3 ? Of<3>::value : filters == 8 ? Of<8>::value : filters == 16 ? Of<16>::value : Of<32>::value;
 }
+template <int FILTERS> struct Parameters { static constexpr int value = Network<FILTERS>::PARAMETERS; };
+template <int FILTERS> struct Train { static constexpr auto value = &train_steps<FILTERS>; };
+template <int FILTERS> struct Score { static constexpr auto value = &score_hazes<FILTERS>; };
+
+extern "C" {
+int parameters(int filters) { return of_width<Parameters>(filters); }
 
 double train(int filters, const Scenes *scenes, int hazes, const Haze *haze, const Settings *settings, float *p, float *m,
              float *v, float *average, const float *basis, float *products) {
-    auto function = filters == 3 ? train_steps<3> : filters == 8 ? train_steps<8> : train_steps<16>;
-    return function(*scenes, hazes, haze, *settings, p, m, v, average, basis, products);
+    return of_width<Train>(filters)(*scenes, hazes, haze, *settings, p, m, v, average, basis, products);
 }
 
 void score(int filters, const Scenes *scenes, int hazes, const Haze *haze, const float *p, int mode, double *psnr,
            double *ssim) {
-    auto function = filters == 3 ? score_hazes<3> : filters == 8 ? score_hazes<8> : score_hazes<16>;
-    function(*scenes, hazes, haze, p, mode, psnr, ssim);
+    of_width<Score>(filters)(*scenes, hazes, haze, p, mode, psnr, ssim);
 }
 }
