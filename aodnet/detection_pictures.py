@@ -16,10 +16,13 @@ Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
 # Larger pictures are shrunk, narrower ones enlarged, so that the words stay legible [px].
 WIDEST, HIGHEST, NARROWEST = 760, 760, 420
 FONT_PX, CAPTION_PX, TITLE_PX = 13, 22, 26
-CLEAN, AGREES, EXTRA, MISSED = (20, 90, 230), (0, 140, 60), (215, 95, 0), (200, 0, 60)
+# Colours that colour-blind people tell apart (after Okabe and Ito); a sign and dashes say the same without colour.
+CLEAN, AGREES, EXTRA, MISSED = (20, 90, 230), (0, 130, 95), (213, 94, 0), (0, 0, 0)
 LEGEND = (
-    "blue: in the clean picture, or nothing to compare with; green: agrees with it; orange: does not; thin red: missed"
+    "blue: in the clean picture, or nothing to compare with; green: agrees with it; orange, with +: does not; "
+    "dashes: missed"
 )
+_DASH_PX = 5
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,14 @@ def tile(seen: Seen, names: tuple[str, ...]) -> NDArray[np.uint8]:
     shift, taken = np.array([0, CAPTION_PX, 0, CAPTION_PX], np.float64), list[Rectangle]()
     if seen.clean is not None and seen.partners is not None:
         for number in np.setdiff1d(np.arange(len(seen.clean)), seen.partners):
-            _outline(draw, seen.clean.corners[number] * factor + shift, MISSED, 1)
+            _dashes(draw, seen.clean.corners[number] * factor + shift)
     # All lines before the first word, so that none runs through it.
     drawn = [(corners * factor + shift, _color(seen, number)) for number, corners in enumerate(seen.found.corners)]
     for corners, color in drawn:
         _outline(draw, corners, color, 2)
     for (corners, color), number, score in zip(drawn, seen.found.classes, seen.found.scores, strict=True):
-        taken.append(_label(draw, f"{names[number]} {score:.2f}", corners, color, taken))
+        sign = "+ " if color == EXTRA else ""
+        taken.append(_label(draw, f"{sign}{names[number]} {score:.2f}", corners, color, taken))
     return np.asarray(canvas, np.uint8)
 
 
@@ -84,8 +88,25 @@ def _caption(seen: Seen) -> str:
 
 
 def _outline(draw: ImageDraw.ImageDraw, corners: NDArray[np.float64], color: Color, width: int) -> None:
+    draw.rectangle(_inside(corners), outline=color, width=width)
+
+
+def _dashes(draw: ImageDraw.ImageDraw, corners: NDArray[np.float64]) -> None:
+    """Black on white, so that they are seen on any picture."""
+    left, top, right, bottom = _inside(corners)
+    draw.rectangle((left, top, right, bottom), outline="white")
+    for x in np.arange(left, right, 2 * _DASH_PX).tolist():
+        for y in (top, bottom):
+            draw.line((x, y, min(x + _DASH_PX - 1, right), y), MISSED)
+    for y in np.arange(top, bottom, 2 * _DASH_PX).tolist():
+        for x in (left, right):
+            draw.line((x, y, x, min(y + _DASH_PX - 1, bottom)), MISSED)
+
+
+def _inside(corners: NDArray[np.float64]) -> Rectangle:
+    """The last pixels that a box holds."""
     left, top, right, bottom = (float(value) for value in corners)
-    draw.rectangle((left, top, max(right - 1.0, left), max(bottom - 1.0, top)), outline=color, width=width)
+    return left, top, max(right - 1.0, left), max(bottom - 1.0, top)
 
 
 def _label(

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,19 +154,19 @@ def format_summary(summary: dict[str, Any]) -> str:
         "",
         "Objects in all pictures:",
         "",
-        "| picture | objects | agreeing | precision | recall | F1 |",
-        "|---|---|---|---|---|---|",
+        "| picture | objects | agreeing | precision | recall | F1 |" if CLEAN in versions else "| picture | objects |",
+        "|---" * (6 if CLEAN in versions else 2) + "|",
     ]
     for version, figures in versions.items():
-        agreed = "-" if figures["agreed"] is None else str(figures["agreed"])
-        rates = ("",) * 4 if version == CLEAN else (agreed, *_rates(figures))
-        lines.append(f"| {cell(version)} | {figures['objects']} | {' | '.join(rates)} |")
+        rates = ("",) * 4 if version == CLEAN else (str(figures["agreed"]), *_rates(figures))
+        cells = [cell(version), str(figures["objects"]), *(rates if CLEAN in versions else ())]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += _by("class", summary["classes"].items(), versions)
     levels = [(f"{level} ({part['pictures']})", part["versions"]) for level, part in summary["levels"].items()]
     return "\n".join(lines + _by("mean transmission (pictures)", levels, versions))
 
 
-def _by(title: str, parts: Iterable[tuple[str, dict[str, Any]]], versions: Iterable[str]) -> list[str]:
+def _by(title: str, parts: Iterable[tuple[str, dict[str, Any]]], versions: Collection[str]) -> list[str]:
     """A table with a row for each part: objects, and precision, recall, F1 of each version."""
     rows = [
         " | ".join([cell(name), *(_figures(version, figures) for version, figures in part.items())])
@@ -174,10 +174,10 @@ def _by(title: str, parts: Iterable[tuple[str, dict[str, Any]]], versions: Itera
     ]
     if not rows:
         return []
+    cells = " Each cell: objects (precision, recall, F1)." if CLEAN in versions else ""
     head = [
         "",
-        f"Objects by {title.partition(' (')[0]}. Each cell: objects, and where there are clean pictures (precision, "
-        "recall, F1).",
+        f"Objects by {title.partition(' (')[0]}.{cells}",
         "",
         f"| {' | '.join([title, *map(cell, versions)])} |",
     ]

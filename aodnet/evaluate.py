@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import hashlib
-import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from aodnet import ablation, levels, metrics, noreference, reports, strips
+from aodnet import ablation, levels, metrics, noreference, reports, sheets, strips
 from aodnet.baselines import AffineFit, dark_channel_prior
 from aodnet.levels import LevelTally
 from aodnet.measures import AFFINE, CUTS, DARK_CHANNEL, HAZY, Measures, check, cut_name
@@ -25,46 +24,18 @@ from aodnet.protocols import parse_protocols
 from aodnet.recipes import recipe_of
 from aodnet.reports import Report
 from aodnet.significance import Difference, Interval, Tally, compare, interval
-from aodnet.strips import Method
+from aodnet.strips import Method, Shown
 from aodnet.tiles import Restorer
-from hazegen import engine, images, manifest, stores
+from hazegen import engine, manifest, stores
 from hazegen.errors import RefusedError
 from hazegen.progress import Steps
 from hazegen.recipe import Recipe
 
 # Pairs that the global affine is fitted to: all, or this many, evenly spread.
 FIT_PAIRS = 1000
-WORST = 5
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-
-
-@dataclass
-class Shown:
-    """The images that the strip will show, as they are met.
-
-    Attributes:
-        method, metric: What ranks them, by number.
-        ranked: The lowest and the highest so far, each with its value.
-        worst: Values and names of the lowest, negated, the least negative last to leave.
-    """
-
-    method: int
-    metric: int
-    ranked: dict[str, tuple[float, Picture]] = field(default_factory=dict)
-    worst: list[tuple[float, str]] = field(default_factory=list)
-
-    def add(self, picture: Picture, values: Floats) -> None:
-        """Keeps an image if it is one of them."""
-        value = float(values[self.method, self.metric])
-        if "lowest" not in self.ranked or value < self.ranked["lowest"][0]:
-            self.ranked["lowest"] = value, picture
-        if "highest" not in self.ranked or value >= self.ranked["highest"][0]:
-            self.ranked["highest"] = value, picture
-        heapq.heappush(self.worst, (-value, picture.name))
-        if len(self.worst) > WORST:
-            heapq.heappop(self.worst)
 
 
 @dataclass
@@ -107,10 +78,10 @@ def evaluate(models: Mapping[str, keras.Model], source: Source, out: Path, measu
             for name, row in zip(methods, values, strict=True):
                 write((picture.name, picture.scene, name, *(f"{value:.6f}" for value in row)))
             found.add(picture, values)
-        strip = images.encode(_strip(found, methods, source), ".png")
+        strip, rows = _strip(found, methods, source)
     with stores.whole_file(out / "strip.png") as file:
-        file.write(strip)
-    report = _report(list(methods), list(models), names, found, source, measures, recipe)
+        file.write(sheets.encode(strip, [one.row for one in rows]))
+    report = _report(list(methods), list(models), names, found, source, measures, recipe, rows)
     reports.write(out, report)
     return report
 
@@ -229,6 +200,7 @@ def _report(
     source: Source,
     measures: Measures,
     recipe: Recipe | None,
+    shown: tuple[sheets.Shown, ...],
 ) -> Report:
     tally = found.tally
     means, medians, resampled = tally.means(), tally.medians(), tally.resampled()
@@ -260,25 +232,19 @@ def _report(
         cuts=tuple(cut_name(name, cut) for name in cut_models for cut in CUTS),
         recipe=recipe,
         source=source,
+        shown=shown,
     )
 
 
-def _strip(found: Found, methods: Mapping[str, Method], source: Source) -> Pixels:
-    """Best, median and worst image, each once, of which the median one is read again."""
-    low, high = (found.shown.ranked[end][1] for end in ("lowest", "highest"))
+def _strip(found: Found, methods: Mapping[str, Method], source: Source) -> tuple[Pixels, tuple[sheets.Shown, ...]]:
+    """Best, median and worst image, of which the median one is read again; without the rows of cut models."""
     number = found.tally.at_median(found.shown.method, found.shown.metric)
     if source.has_clean:
-        rows = {"best": high, "median": next(read_pairs(source, start=number)), "worst": low}
+        middle: Picture = next(read_pairs(source, start=number))
     else:
         middle = next(picture for at, picture in enumerate(read_pictures(source)) if at == number)
-        rows = {"least haze": low, "median": middle, "most haze": high}
-    shown: dict[str, tuple[str, Picture]] = {}
-    for rank, picture in rows.items():
-        before = f"{shown[picture.name][0]}, " if picture.name in shown else ""
-        shown[picture.name] = f"{before}{rank}", picture
-    return strips.strip(
-        dict(shown.values()), {name: method for name, method in methods.items() if not name.endswith(CUTS)}
-    )
+    whole = {name: method for name, method in methods.items() if not name.endswith(CUTS)}
+    return strips.strip(found.shown.rows(middle), whole)
 
 
 def _hash(digest: "hashlib._Hash", picture: Picture) -> None:

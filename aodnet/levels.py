@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from aodnet import markdown
 from aodnet.metrics import psnr_of
 from aodnet.significance import ratio
-from hazegen.progress import counted
 
 Floats = NDArray[np.float64]
 
@@ -39,8 +38,6 @@ TITLES = {
     "distance_m": "distance of the pixel [m]",
 }
 POOLED = "psnr_pooled"
-# Share of the pixels below which a bin's mean is that of some few of them, and no point of a plot.
-_RARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -177,37 +174,3 @@ def shown(bins: Sequence[Bin]) -> list[str]:
     """The levels of tables and plots: one of images, since those of a record tell the same haze, and all of pixels."""
     known = list(dict.fromkeys(one.level for one in bins))
     return [level for level in known if level in IMAGE_BOUNDS][:1] + [level for level in known if level in PIXEL_BOUNDS]
-
-
-def plot(bins: Sequence[Bin], panels: Mapping[str, str], leave_out: Sequence[str] = ()) -> bytes:
-    """A PNG: the metrics `panels` (with their titles) by haze, and the pooled PSNR by pixels; a line a method."""
-    from matplotlib.figure import Figure
-
-    levels = shown(bins)
-    wanted = [
-        (level, metric, title)
-        for level in levels
-        for metric, title in (panels.items() if level in IMAGE_BOUNDS else {POOLED: "PSNR of all pixels [dB]"}.items())
-    ]
-    rows = -(-len(wanted) // 2)
-    figure = Figure(figsize=(11, 4.2 * rows), layout="constrained")
-    panels_of = figure.subplots(rows, 2, squeeze=False).flat
-    for axes, (level, metric, title) in zip(panels_of, wanted, strict=False):
-        own = [one for one in bins if one.level == level]
-        total = sum(one.count for one in own)
-        rare = [one for one in own if level in PIXEL_BOUNDS and one.count < _RARE * total]
-        own = [one for one in own if one not in rare]
-        labels = [f"{one.label}\n({one.count:,})" for one in own]
-        for method in [name for name in own[0].values if name not in leave_out]:
-            axes.plot(range(len(own)), [one.values[method][metric] for one in own], marker=".", label=method)
-        axes.set_xticks(range(len(own)), labels, rotation=60, ha="right", fontsize=7)
-        of = "images" if level in IMAGE_BOUNDS else "pixels"
-        left_out = f"; {counted(len(rare), 'bin')} with less than {_RARE:.0%} of them left out" if rare else ""
-        axes.set(title=title, xlabel=f"{TITLES[level]} (number of {of}{left_out})")
-        axes.grid(alpha=0.3)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
-    for axes in figure.axes[len(wanted) :]:
-        axes.set_visible(False)
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110)
-    return file.getvalue()

@@ -1,5 +1,6 @@
 """AOD-Net as a LiteRT (TFLite) file, float32 or with integers of 8 bits."""
 
+import copy
 import dataclasses
 import hashlib
 import struct
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 IDENTIFIER = b"TFL3"
 OPS = {"CONV_2D", "CONCATENATION", "MUL", "SUB", "ADD", "RELU", "QUANTIZE", "DEQUANTIZE"}
-# Of AOD-Net's file: 15 operators, 30 tensors. No more are read.
+# Of AOD-Net's file: 16 operators, 36 tensors. No more are read.
 MOST = 256
 NO_DIGEST = 64 * "0"
 
@@ -28,7 +29,8 @@ def convert(
 ) -> tuple[bytes, Metadata]:
     """The file, and the metadata in it.
 
-    Input and output are float32 in either case, so that all formats are called alike.
+    Input and output are float32 in either case, so that all formats are called alike. Integers end at K: each rounding
+    of K I, K I - K and J to 8 bits would be an error of the picture itself.
 
     Args:
         model: The network.
@@ -40,15 +42,77 @@ def convert(
     from aodnet.saved_model import as_function
 
     package("ai_edge_litert.schema_py_generated", "litert")  # before the work, not after it
+    if pictures is not None:
+        return _with_metadata(_of_integers(model, metadata, pictures), metadata)
     function = as_function(model, metadata).get_concrete_function()
     with silence():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-        if pictures is not None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        data = converter.convert()
+        data = tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert()
     return _with_metadata(data, metadata)
+
+
+def _of_integers(model: "keras.Model", metadata: Metadata, pictures: Sequence[NDArray[np.float32]]) -> bytes:
+    """K by weights and activations of 8 bits, and from it the clean image in float32."""
+    import keras
+    import tensorflow as tf
+
+    from aodnet.equalised import equalised
+    from aodnet.model import BIAS
+    from aodnet.saved_model import as_function
+
+    equal = equalised(model, pictures)
+    function = as_function(keras.Model(equal.input, equal.get_layer("k").output), metadata).get_concrete_function()
+    with silence():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], equal)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        return _with_last_line(converter.convert(), BIAS)
+
+
+def _with_last_line(data: bytes, bias: float) -> bytes:
+    """A file whose output is K, continued by ReLU(K I - K + bias) in float32.
+
+    The converter has no option that leaves single operators in float: it makes all of them integers or none.
+    """
+    schema = package("ai_edge_litert.schema_py_generated", "litert")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+    graph = model.subgraphs[0]
+    hazy, k = graph.inputs[0], graph.outputs[0]
+    buffer = schema.BufferT()
+    buffer.data = list(np.float32(bias).tobytes())
+    model.buffers.append(buffer)
+    b = _add_tensor(graph, k, "b")
+    graph.tensors[b].buffer, graph.tensors[b].shape, graph.tensors[b].shapeSignature = len(model.buffers) - 1, [], None
+    k_hazy = _add_operator(schema, model, "MUL", (k, hazy))
+    less_k = _add_operator(schema, model, "SUB", (k_hazy, k))
+    clean = _add_operator(schema, model, "ADD", (less_k, b), schema.ActivationFunctionType.RELU)
+    graph.outputs = [clean]
+    model.signatureDefs[0].outputs[0].tensorIndex = clean
+    return _packed(model, len(data))
+
+
+def _add_operator(schema: Any, model: Any, name: str, inputs: tuple[int, int], activation: int = 0) -> int:
+    """Adds one of MUL, SUB and ADD, and returns the number of the tensor that it gives."""
+    code, operator = schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+    code.version = 1
+    model.operatorCodes.append(code)
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{name.title()}Options")
+    operator.builtinOptions = getattr(schema, f"{name.title()}OptionsT")()
+    operator.builtinOptions.fusedActivationFunction = activation
+    graph = model.subgraphs[0]
+    operator.inputs, operator.outputs = list(inputs), [_add_tensor(graph, graph.outputs[0], name.lower())]
+    graph.operators.append(operator)
+    return int(operator.outputs[0])
+
+
+def _add_tensor(graph: Any, like: int, name: str) -> int:
+    """Adds a tensor without content, of the type and shape of another one, and returns its number."""
+    tensor = copy.copy(graph.tensors[like])
+    tensor.name, tensor.buffer = f"last/{name}", 0
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
 
 
 def check(data: bytes, name: str) -> Metadata:
@@ -104,7 +168,7 @@ def _bytes(buffer: Any) -> bytes:
 
 def _with_metadata(data: bytes, metadata: Metadata) -> tuple[bytes, Metadata]:
     """Adds the metadata, in which the digest is that of the file with zeros in the digest's place."""
-    schema, flatbuffers = package("ai_edge_litert.schema_py_generated", "litert"), package("flatbuffers", "litert")
+    schema = package("ai_edge_litert.schema_py_generated", "litert")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
     model.description = f"AOD-Net: removes haze. {metadata.colour_order}, {metadata.range}."
     buffer, item = schema.BufferT(), schema.MetadataT()
@@ -112,11 +176,16 @@ def _with_metadata(data: bytes, metadata: Metadata) -> tuple[bytes, Metadata]:
     item.name, item.buffer = KEY, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), item]
-    builder = flatbuffers.Builder(len(data) + len(buffer.data) + 1024)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    data = bytes(builder.Output())
+    data = _packed(model, len(data) + len(buffer.data))
     digest = _digest(data, NO_DIGEST)
     return data.replace(NO_DIGEST.encode(), digest.encode()), dataclasses.replace(metadata, content_sha256=digest)
+
+
+def _packed(model: Any, about: int) -> bytes:
+    """The bytes of a model of the generated schema."""
+    builder = package("flatbuffers", "litert").Builder(about + 4096)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _digest(data: bytes, written: str) -> str:

@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 from aodnet_fixtures import make_dataset, noise, randomised, smooth
 
-from aodnet import cli, evaluate, metrics, model, noreference, reports, strips, weight_names, weights
+from aodnet import (
+    cli,
+    evaluate,
+    evaluation_report,
+    figures,
+    metrics,
+    model,
+    noreference,
+    reports,
+    strips,
+    weight_names,
+    weights,
+)
 from aodnet.measures import Measures
 from aodnet.pairs import Source, read_pairs, read_pictures
 from aodnet.protocols import PROTOCOLS
@@ -114,13 +126,13 @@ def test_summary_json_says_protocol_and_figures(evaluated, source):
 def test_strip_shows_best_median_and_worst(evaluated, source):
     strip = images.read_picture(evaluated[1] / "strip.png")
     # Three rows; hazy, four other methods and clean side by side, each 280 wide with a 4 pixel gap.
-    assert strip.shape == (3 * (round(32 * 280 / 44) + 20), 6 * 284, 3)
+    assert strip.shape == (3 * (round(32 * 280 / 44) + strips.CAPTION + 2), 6 * 284, 3)
     scores = {row["image"]: float(row["psnr_rgb"]) for row in rows_of(evaluated[1]) if row["method"] == "other"}
     ranked = sorted(scores, key=scores.get)
     by_name = {pair.name: pair for pair in read_pairs(source)}
     height = strip.shape[0] // 3
     for number, name in enumerate((ranked[-1], ranked[4], ranked[0])):
-        tile = strip[number * height + 18 : (number + 1) * height - 2, 5 * 284 : 5 * 284 + 280].astype(int)
+        tile = strip[number * height + strips.CAPTION : (number + 1) * height - 2, 5 * 284 : 5 * 284 + 280].astype(int)
         clean = by_name[name].clean
         enlarged = clean[np.arange(len(tile)) * 32 // len(tile)][:, np.arange(280) * 44 // 280]
         assert np.abs(tile - enlarged).mean() < 12.0, name
@@ -246,7 +258,7 @@ def test_text_tells_them_all_and_keeps_cuts_out_of_the_long_tables(wide):
 
 
 def test_zero_has_no_sign():
-    assert [reports._fixed(value, "psnr_rgb", "+") for value in (-0.001, 0.001, -0.01, 0.2)] == [
+    assert [figures.fixed(value, "psnr_rgb", "+") for value in (-0.001, 0.001, -0.01, 0.2)] == [
         "0.00",
         "0.00",
         "-0.01",
@@ -261,7 +273,7 @@ def test_strip_shows_each_picture_once(source, monkeypatch, tmp_path, count, ran
 
     def strip(rows, methods):
         shown.append(rows)
-        return np.zeros((8, 8, 3), np.uint8)
+        return np.zeros((8, 8, 3), np.uint8), ()
 
     monkeypatch.setattr(strips, "strip", strip)
     evaluate.evaluate({"m": identity_network()}, dataclasses.replace(source, limit=count), tmp_path)
@@ -461,7 +473,7 @@ def test_hazy_input_of_one_picture_is_all_its_pictures(tmp_path):
     source = Source(hazy=tmp_path / "hazy")
     evaluate.evaluate({"identity": identity_network()}, source, tmp_path / "out")
     assert [picture.name for picture in read_pictures(source)] == ["a.png"]
-    assert images.read_picture(tmp_path / "out" / "strip.png").shape[0] == round(20 * 280 / 30) + 20
+    assert images.read_picture(tmp_path / "out" / "strip.png").shape[0] == round(20 * 280 / 30) + strips.CAPTION + 2
 
 
 def test_equal_images_do_not_break_the_table(tmp_path):
@@ -475,3 +487,87 @@ def test_equal_images_do_not_break_the_table(tmp_path):
     assert report.table["hazy input"]["psnr_rgb"].mean == math.inf
     assert report.table["hazy input"]["ssim_rgb"].mean == pytest.approx(1.0)
     json.loads((tmp_path / "out" / "summary.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
+# --- the report ---
+
+
+def done_of(evaluated, measures=None, objects=None) -> evaluation_report.Done:
+    report, out = evaluated
+    models = {name: (Path(f"{name}.weights.h5"), "ab" * 32) for name in report.table if name in ROWS[3:]}
+    return evaluation_report.Done(report, out, models, measures or Measures(), "aodnet evaluate --model x", objects)
+
+
+def test_report_shows_tables_pictures_and_levels(evaluated, source):
+    page = evaluation_report.write(done_of(evaluated))
+    table = evaluated[0].table["other"]["psnr_rgb"]
+    for shown in (
+        *ROWS, f"<strong>{table.mean:.2f}</strong>", f"{table.low:.2f} to {table.high:.2f}", PROTOCOLS["rgb"].definition,
+        f"median {table.median:.2f}", "Best: ", "Median: ", "Worst: ", "PSNR [dB] rgb by mean transmission", "other.weig",
+        evaluated[0].pictures, "split test of", "aodnet evaluate --model x", "scores.csv",
+    ):  # fmt: skip
+        assert str(shown) in page, shown
+    assert page.count('class="slider"') == 6
+    assert page.count("<svg") >= 2
+    assert "<script" not in page
+    assert page == evaluation_report.write(done_of(evaluated))
+    assert len(page) < 5_000_000
+
+
+def test_report_holds_pictures_of_one_size_whatever_the_size_of_the_input(evaluated):
+    for shown in evaluated[0].shown:
+        assert len(shown.pixels) == len(ROWS) + 1
+        assert max(pixels.shape[1] for pixels in shown.pixels) <= strips.LARGEST
+        np.testing.assert_allclose(
+            shown.psnr("other"),
+            metrics.psnr(shown.tile("other"), shown.tile("clean"), data_range=255.0),
+        )
+
+
+def test_report_of_hazy_pictures_names_no_psnr(source, tmp_path):
+    (tmp_path / "hazy").mkdir()
+    for number, pair in enumerate(read_pairs(dataclasses.replace(source, limit=2))):
+        (tmp_path / "hazy" / f"{number}.png").write_bytes(images.encode(pair.hazy, ".png"))
+    report = evaluate.evaluate({"other": identity_network()}, Source(hazy=tmp_path / "hazy"), tmp_path / "out")
+    page = evaluation_report.write(done_of((report, tmp_path / "out")))
+    assert "Least haze" in page
+    assert "dark channel" in page
+    assert "PSNR" not in page
+    assert page.count('class="slider"') == 2
+
+
+def test_report_tells_objects_ablation_and_differences(source, tmp_path):
+    measures = Measures(ablation=True, compare_to="hazy input", protocol="rgb,y", without_reference=True)
+    network = randomised(model.build_aodnet(), 3)
+    report = evaluate.evaluate({"other": network}, dataclasses.replace(source, limit=3), tmp_path, measures)
+    figures_of = {"objects": 3, "agreed": None, "precision": 0.5, "recall": None, "f1": 0.25}
+    objects = {
+        "detector": {"file": "<b>x</b>.onnx", "sha256": "cd" * 32, "runtime": "onnx"}, "confidence": 0.3, "iou": 0.5,
+        "matching": "greedy", "versions": {"hazy": figures_of},
+        "levels": {"t 0.5": {"pictures": 2, "versions": {"hazy": figures_of}}},
+    }  # fmt: skip
+    page = evaluation_report.write(done_of((report, tmp_path), measures, objects))
+    for shown in (
+        "Gain from surroundings in PSNR [dB] rgb", "x2..x4 as means", "Less the figures of hazy input", "Protocol y",
+        "&lt;b&gt;x&lt;/b&gt;.onnx", "Mean transmission t 0.5", "0.250", "e (new edges)",
+    ):  # fmt: skip
+        assert shown in page, shown
+
+
+def test_command_leaves_a_report_and_never_fails_for_it(source, tmp_path, capsys, monkeypatch):
+    weights.save(identity_network(), tmp_path / "m.weights.h5")
+    given = ["--model", str(tmp_path / "m.weights.h5"), "--data", str(source.data), "--limit", "2"]
+    assert cli.main(["evaluate", *given, "--out", str(tmp_path / "out")]) == 0
+    assert f"all of it as a page: '{tmp_path / 'out' / 'report.html'}'" in capsys.readouterr().out
+    assert "m.weights.h5" in (tmp_path / "out" / "report.html").read_text()
+
+    def fail(*_: object) -> str:
+        raise ValueError("for a reason")
+
+    monkeypatch.setattr(evaluation_report, "write", fail)
+    assert cli.main(["evaluate", *given, "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "warning: the report" in told
+    assert "for a reason" in told
+    assert "as a page" not in told
+    assert not (tmp_path / "out" / "report.html").exists()

@@ -13,7 +13,19 @@ import pytest
 import tensorflow as tf
 from aodnet_fixtures import make_dataset, noise, published_layers, randomised, slow_aodnet, smooth
 
-from aodnet import calibration, export, exported, litert_file, model, onnx_file, predict, runtimes, saved_model, weights
+from aodnet import (
+    calibration,
+    equalised,
+    export,
+    exported,
+    litert_file,
+    model,
+    onnx_file,
+    predict,
+    runtimes,
+    saved_model,
+    weights,
+)
 from aodnet.cli_predict import run_export, run_predict
 from hazegen import color, images
 from hazegen.errors import RefusedError, UsageError
@@ -176,7 +188,7 @@ def test_int8_holds_integers(exports):
     loaded = schema.Model.GetRootAsModel(exports["litert-int8"].path.read_bytes(), 0).Subgraphs(0)
     kinds = [loaded.Tensors(number).Type() for number in range(loaded.TensorsLength())]
     assert kinds.count(schema.TensorType.INT8) > 15
-    assert kinds.count(schema.TensorType.FLOAT32) == 2  # in and out
+    assert kinds.count(schema.TensorType.FLOAT32) == 6  # in, out and what is between K and the output
 
 
 def test_onnx_does_not_depend_on_when_it_is_made(network, exports):
@@ -202,6 +214,58 @@ def test_parity_is_a_gate(network, tmp_path, monkeypatch, form):
         export.export(network, form, tmp_path / NAMES[form])
     assert left(tmp_path) == ["a.onnx"]
     assert (tmp_path / "a.onnx").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("filters", "scale"), [(3, 0.15), (8, 0.05)])
+def test_equalised_network_is_the_same_function(pictures, filters, scale):
+    given = randomised(model.build_aodnet(filters=filters), 4, scale=scale)
+    kept = [values.copy() for values in given.get_weights()]
+    equal = equalised.equalised(given, pictures)
+    hazy = color.to_float(noise(1, 31, 47))[None]
+    np.testing.assert_allclose(equal(hazy), given(hazy), atol=2e-6, rtol=2e-6)
+    for before, after in zip(kept, given.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    layers = [equal.get_layer(f"conv{number}").output for number in range(1, 5)]
+    reach = [
+        np.max([np.asarray(one).max(axis=(0, 1, 2)) for one in found], axis=0)
+        for found in zip(*(tf.keras.Model(equal.input, layers)(hazy[None]) for hazy in pictures), strict=True)
+    ]
+    for highest in reach:  # those that are all but dead stay so
+        assert ((np.abs(highest - 1.0) < 1e-5) | (highest < 1.0)).all()
+        assert highest.max() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_channels_that_never_fire_stay_as_they_are(network, pictures):
+    given = model.build_aodnet()
+    given.set_weights(network.get_weights())
+    for name in ("conv1", "conv2", "conv3", "conv4"):
+        given.get_layer(name).bias.assign([-9.0, -9.0, -9.0])
+    for before, after in zip(given.get_weights(), equalised.equalised(given, pictures).get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_channels_of_unequal_range_cost_integers_nothing(network, exports, pictures, tmp_path):
+    """The same function, with one channel fifty times as wide as those that it is joined to."""
+    given = model.build_aodnet()
+    given.set_weights(network.get_weights())
+    kernel, bias = given.get_layer("conv2").get_weights()
+    given.get_layer("conv2").set_weights([kernel * [50.0, 1.0, 1.0], bias * [50.0, 1.0, 1.0]])
+    for name, place in (("conv3", 3), ("conv4", 0), ("k", 3)):
+        kernel, bias = given.get_layer(name).get_weights()
+        kernel[:, :, place] /= 50.0
+        given.get_layer(name).set_weights([kernel, bias])
+    done = export.export(given, "litert-int8", tmp_path / "a.tflite", pictures=pictures, origin="waves")
+    assert done.psnr_db == pytest.approx(exports["litert-int8"].psnr_db, abs=0.5)
+
+
+def test_last_line_of_the_network_is_float(exports):
+    loaded = schema.Model.GetRootAsModel(exports["litert-int8"].path.read_bytes(), 0)
+    graph, names = loaded.Subgraphs(0), {value: key for key, value in vars(schema.BuiltinOperator).items()}
+    last = [graph.Operators(number) for number in range(graph.OperatorsLength() - 4, graph.OperatorsLength())]
+    codes = [names[loaded.OperatorCodes(one.OpcodeIndex()).BuiltinCode()] for one in last]
+    assert codes == ["DEQUANTIZE", "MUL", "SUB", "ADD"]
+    outputs = [graph.Tensors(one.Outputs(0)).Type() for one in last]
+    assert outputs == 4 * [schema.TensorType.FLOAT32]
 
 
 def test_integers_that_do_not_hold_the_network(network, tmp_path):

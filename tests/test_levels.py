@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from aodnet import levels
+from aodnet import level_plot, levels
 from aodnet.levels import POOLED, LevelTally
 
 METHODS, METRICS = ("hazy", "ours"), ("psnr_rgb", "ssim_rgb")
@@ -107,17 +107,17 @@ def test_rare_pixels_are_no_point_of_the_plot(monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **options: drawn.append(self))
     row = {"m": {levels.POOLED: 20.0}, "n": {levels.POOLED: 21.0}}
     counts = (5, 1000, 2000)
-    levels.plot([levels.Bin("distance_m", at, at + 1.0, n, row) for at, n in enumerate(counts)], {})
+    level_plot.plot([levels.Bin("distance_m", at, at + 1.0, n, row) for at, n in enumerate(counts)], {})
     axes = drawn[0].axes[0]
-    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1], [0, 1]]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1 to 2\n(1,000)", "2 to 3\n(2,000)"]
-    assert axes.get_xlabel().endswith("pixels; 1 bin with less than 1% of them left out)")
+    assert [list(np.isfinite(line.get_ydata())) for line in axes.lines] == 2 * [[False, True, True]]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0 to 1\n(5)", "1 to 2\n(1,000)", "2 to 3\n(2,000)"]
+    assert axes.get_xlabel().endswith("pixels;\n1 bin with less than 1% of them left out)")
     assert axes.get_legend() is None
-    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["m", "n"]
+    assert [text.get_text() for text in drawn[0].axes[1].get_legend().get_texts()] == ["m", "n"]
 
 
 def test_plot_is_a_picture_with_a_panel_for_each_metric():
-    data = levels.plot(filled().bins(), {"psnr_rgb": "PSNR", "ssim_rgb": "SSIM"})
+    data = level_plot.plot(filled().bins(), {"psnr_rgb": "PSNR", "ssim_rgb": "SSIM"})
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert pixels.shape[:2] == (462, 1210)
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
