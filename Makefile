@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/demo
 
-.PHONY: demo test gpu-check install clean
+.PHONY: demo test test-browser gpu-check install clean
 
 install: .venv/installed
 
@@ -41,11 +41,24 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+# The demo in a real browser: Debian's Chromium (installed with apt-get where it is missing), and the driver that runs
+# it. HAZEGEN_SCREENSHOTS=FOLDER keeps pictures of the pages.
+test-browser: .venv/installed
+	command -v chromium > /dev/null || { apt-get update && apt-get install --yes --no-install-recommends chromium; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev,demo,browser]'
+	$(BIN)/pytest tests/test_demo_browser.py
+
 # The CUDA libraries come from the extra 'gpu'; without a GPU the CPU's row alone is measured.
 gpu-check: .venv/installed
 	if command -v nvidia-smi > /dev/null; then $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev,gpu]'; fi
 	$(BIN)/python benchmarks/gpu.py
+
+# The pages of docs/ and the reference from the docstrings, as HTML in build/docs; a warning makes it fail.
+.PHONY: docs
+docs: .venv/installed
+	$(BIN)/python docs/build.py
 
 clean:
 	rm -rf build .venv

@@ -14,10 +14,10 @@ from wandb.integration.keras import WandbEvalCallback, WandbMetricsLogger
 
 from aodnet import checkpoint, metrics, tracking, weights
 from aodnet.config import FitConfig, FitPaths
+from aodnet.history import HISTORY, Logs, read_history
 from aodnet.pairs import Pair, sample_pairs
 from aodnet.predict import Restore, restore_picture, restorer
 from aodnet.recipes import resolve
-from aodnet.run_folder import HISTORY, Logs, read_history
 from aodnet.streaming import open_stream
 from aodnet.tracking import ModelLogging, TrackingOptions
 from hazegen import artifacts
@@ -27,6 +27,8 @@ from hazegen.tracking import Choice, Say, Session
 
 class WandbRun(keras.callbacks.Callback):
     """Opens a W&B run when the training begins and passes every event on to the callbacks that log it.
+
+    These count epochs from 1, as history.csv does.
 
     What fails in one of them is said once and the training goes on: history.csv, checkpoints and weights
     do not hang on W&B.
@@ -49,13 +51,13 @@ class WandbRun(keras.callbacks.Callback):
         self._pass_on("on_train_begin", logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._pass_on("on_epoch_begin", epoch, logs)
+        self._pass_on("on_epoch_begin", epoch + 1, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._pass_on("on_train_batch_end", batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self._pass_on("on_epoch_end", epoch, logs)
+        self._pass_on("on_epoch_end", epoch + 1, logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._pass_on("on_train_end", logs)
@@ -226,7 +228,7 @@ class ModelArtifacts(keras.callbacks.Callback):
         self.best = max(self.best, logs["val_psnr_rgb"])
         wanted = self.what.wandb_models
         if wanted in ("epoch", "checkpoint") or (wanted == "best" and is_best):
-            self.due = ([f"epoch_{epoch + 1}", *(["best"] if is_best else [])], {"epoch": epoch + 1, **logs})
+            self.due = ([f"epoch_{epoch}", *(["best"] if is_best else [])], {"epoch": epoch, **logs})
             if not self.what.wandb_whole:
                 self._log_due()
 
@@ -234,7 +236,7 @@ class ModelArtifacts(keras.callbacks.Callback):
         steps = batch + 1
         is_saved = steps % self.config.checkpoint_steps == 0 and steps < self.params["steps"]  # the last is the epoch's
         if is_saved and self.what.wandb_models == "checkpoint":
-            self._log([], {"epoch": self.epoch + 1, "step": steps})
+            self._log([], {"epoch": self.epoch, "step": steps})
 
     def _log_due(self) -> None:
         if self.due is not None:
@@ -258,8 +260,8 @@ class ModelArtifacts(keras.callbacks.Callback):
 
 def _best_before(folder: Path) -> Logs:
     """The best row of history.csv before the checkpoint that the run goes on from; empty for a new run."""
-    start = checkpoint.load_newest(folder / checkpoint.FOLDER)[0].epoch
-    rows = [row for row in read_history(folder / HISTORY) if row["epoch"] < start]
+    done = checkpoint.load_newest(folder / checkpoint.FOLDER)[0].epoch
+    rows = [row for row in read_history(folder / HISTORY) if row["epoch"] <= done]
     return max(rows, key=lambda row: row["val_psnr_rgb"], default={})
 
 

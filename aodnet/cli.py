@@ -2,6 +2,7 @@
 
 import sys
 
+from aodnet.cli_compare import run_compare
 from aodnet.cli_evaluate import run_evaluate
 from aodnet.cli_fit import run_fit
 from aodnet.cli_predict import run_export, run_import_weights, run_predict
@@ -18,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         "overfit": ("see whether the network learns one batch, for debugging", run_overfit),
         "find-lr": ("find a learning rate by a short test", run_find_lr),
         "evaluate": ("score models beside baselines on pairs", run_evaluate),
+        "compare": ("put several runs and evaluations on one page", run_compare),
         "predict": ("remove haze from pictures and videos", run_predict),
         "export": ("write a model for ONNX, LiteRT or as a SavedModel", run_export),
         "import-weights": ("turn published weights (.npz) into ours", run_import_weights),

@@ -1,26 +1,34 @@
 """The command `aodnet fit`."""
 
-import argparse
 import contextlib
 import dataclasses
+import gc
 import os
+import shlex
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
+from aodnet import interrupts
+from aodnet.cli_options import add_training_options, read_data, read_settings
 from aodnet.quiet import load_tensorflow
-from hazegen import config, stores
+from hazegen import config, manifest
 from hazegen.errors import HazegenError, StoreError, UsageError
+from hazegen.progress import counted
 from hazegen.tracking import Choice, choose_mode
-from hazegen.verbs import new_parser
+from hazegen.verbs import Terminated, new_parser
 
 if TYPE_CHECKING:
     from aodnet.config import FitConfig, FitPaths
     from aodnet.fit import Fitted
+    from aodnet.tracking import ModelLogging, TrackingOptions
+    from aodnet.workers import Cluster
 
 
 def run_fit(argv: list[str]) -> int:
     """aodnet fit."""
-    from aodnet import tracking, workers
+    from aodnet import workers
+    from aodnet.config import FitPaths
     from aodnet.tracking import ModelLogging, TrackingOptions
     from aodnet.workers import WorkerOptions
 
@@ -37,12 +45,12 @@ def run_fit(argv: list[str]) -> int:
         "  aodnet fit --data dataset --worker-hosts a:29400,b:29400 --worker-index 0   (on b: 1)\n"
         "  srun aodnet fit --data dataset --worker-hosts slurm",
     )
-    add_fit_options(parser)
+    add_training_options(parser, FitPaths, "run")
     config.add_options(parser, WorkerOptions, "several machines")
     config.add_options(parser, TrackingOptions, "Weights & Biases")
     config.add_options(parser, ModelLogging, "Weights & Biases: what is logged beside the metrics")
     given = parser.parse_args(argv)
-    paths, settings = read_fit_options(given)
+    paths, settings = read_data(given, FitPaths), read_settings(given)
     options = config.build(TrackingOptions, config.given(given, TrackingOptions))
     others = {**config.given(given, TrackingOptions), **config.given(given, ModelLogging)}.keys() - {"wandb"}
     if options.wandb == "off" and others:
@@ -51,6 +59,37 @@ def run_fit(argv: list[str]) -> int:
         )
     what = config.build(ModelLogging, config.given(given, ModelLogging))
     cluster = workers.join_cluster(config.build(WorkerOptions, config.given(given, WorkerOptions)))
+    try:
+        with interrupts.heard_at_once():
+            fitted = _fit(paths, settings, options, what, cluster, shlex.join(["aodnet", "fit", *argv]))
+    except KeyboardInterrupt as interrupt:
+        status = _interrupted(paths, interrupt)
+        if cluster is not None:
+            _leave(status)
+        return status
+    except (HazegenError, OSError) as error:
+        if cluster is None:
+            raise
+        print(f"error: worker {cluster.index}: {error}", file=sys.stderr, flush=True)
+        _leave(error.exit_code if isinstance(error, HazegenError) else StoreError.exit_code)
+    if cluster is None or cluster.index == 0:
+        _tell(fitted, paths)
+    else:
+        print(f"worker {cluster.index} of {cluster.count}: ended after {counted(fitted.epochs, 'epoch')}, "
+              f"{fitted.seconds:.0f} s.")  # fmt: skip
+    return 0
+
+
+def _fit(
+    paths: "FitPaths",
+    settings: "FitConfig",
+    options: "TrackingOptions",
+    what: "ModelLogging",
+    cluster: "Cluster | None",
+    command: str,
+) -> "Fitted":
+    from aodnet import tracking
+
     is_chief = cluster is None or cluster.index == 0
     # Before any work: a key that is not valid ends it here.
     choice = choose_mode(options.wandb or "auto") if is_chief else Choice("off", "the first worker logs")
@@ -60,79 +99,62 @@ def run_fit(argv: list[str]) -> int:
 
     from aodnet.fit import fit
 
-    try:
-        with tracking.logged(paths, settings, options, what, choice, tqdm.write) as callbacks:
-            fitted = fit(paths, settings, say=tqdm.write if is_chief else lambda _: None, extra=callbacks)
-    except (HazegenError, OSError) as error:
-        if cluster is None:
-            raise
-        # TensorFlow would wait at its exit for processes that are gone.
-        print(f"error: worker {cluster.index}: {error}", file=sys.stderr, flush=True)
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os._exit(error.exit_code if isinstance(error, HazegenError) else StoreError.exit_code)
-    if is_chief:
-        _tell(fitted, paths)
-    return 0
+    if cluster is not None and not is_chief:
+        print(f"worker {cluster.index} of {cluster.count}: the chief, worker 0, writes '{paths.out}' and tells of it.")
+    say = tqdm.write if is_chief else lambda _: None
+    with tracking.logged(paths, settings, options, what, choice, tqdm.write) as callbacks:
+        return fit(paths, settings, say=say, extra=callbacks, command=command)
 
 
-def add_fit_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say what is trained on and how."""
-    from aodnet.config import FitConfig, FitPaths
-    from aodnet.streaming import CacheOptions
+def _interrupted(paths: "FitPaths", interrupt: KeyboardInterrupt) -> int:
+    """Says how to go on. Returns the exit status."""
+    from aodnet import checkpoint
 
-    texts = config.attribute_texts(FitPaths)
-    group = parser.add_argument_group("data")
-    group.add_argument("--data", metavar="PATH", nargs="+", action="extend", required=True, help=texts["data"])
-    group.add_argument("--weights", metavar="NUMBER,NUMBER", default=argparse.SUPPRESS, help=texts["weights"])
-    config.add_options(parser, FitPaths, "run", skip=("data", "weights"))
-    config.add_options(parser, CacheOptions, "datasets in a store")
-    parser.add_argument("--config", default="default", help="config file or name [default: default]")
-    config.add_options(parser, FitConfig, "settings (each stands above the config file)", from_file=True)
+    word, status = ("terminated", 143) if isinstance(interrupt, Terminated) else ("interrupted", 130)
+    saved = sorted((paths.out / checkpoint.FOLDER).glob("epoch-*.npz"))
+    way = f"the same command with --resume goes on from '{saved[-1]}'" if saved else "the same command starts again"
+    print(f"{word}; {way}.", file=sys.stderr, flush=True)
+    gc.freeze()  # else the interpreter looks through all that TensorFlow has made for garbage before it ends
+    return status
 
 
-def read_fit_options(given: argparse.Namespace) -> "tuple[FitPaths, FitConfig]":
-    """What the options of `add_fit_options` and the config file say.
-
-    Raises:
-        UsageError: A value that cannot be used.
-    """
-    from aodnet.config import FitConfig, FitPaths
-
-    path = config.find_config(given.config, "training")
-    settings = config.build(FitConfig, config.read_config(path, FitConfig) | config.given(given, FitConfig))
-    values = config.given(given, FitPaths)
-    folders, weights = values.pop("data"), values.pop("weights", None)
-    paths = config.build(FitPaths, {**values, "data": ()})
-    paths = dataclasses.replace(paths, data=tuple(stores.place(folder) for folder in folders))
-    if weights is not None:
-        paths = dataclasses.replace(paths, weights=_read_weights(weights))
-    return paths, settings
-
-
-def _read_weights(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.strip(" []").split(","))
-    except ValueError:
-        raise UsageError(
-            f"--weights cannot be read. Expected numbers with commas between them, as 0.7,0.3, received '{text}'. "
-            "Correct --weights."
-        ) from None
+def _leave(status: int) -> NoReturn:
+    """Ends this process, where TensorFlow would wait at its exit for processes that are gone."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(status)
 
 
 def _tell(fitted: "Fitted", paths: "FitPaths") -> None:
-    from aodnet.fit import tell_lost
+    from aodnet.pages import REPORT
+    from aodnet.telling import tell_lost
 
-    best = fitted.best
-    print(f"trained {fitted.epochs} epochs on {fitted.device} in {fitted.seconds:.0f} s; run folder '{fitted.run}'.")
+    best, done = fitted.best, counted(fitted.epochs, "epoch")
+    if fitted.was_done:
+        print(f"the run in '{fitted.run}' is finished already: {done}. Nothing was changed.")
+    else:
+        print(f"trained {done} on {fitted.device} in {fitted.seconds:.0f} s; run folder '{fitted.run}'.")
+        if (fitted.run / REPORT).is_file():
+            print(f"all of it as a page: '{fitted.run / REPORT}'.")
     if best:
-        print(f"best epoch {best['epoch'] + 1:.0f}: PSNR {best['val_psnr_rgb']:.2f} dB, SSIM "
-              f"{best['val_ssim_rgb']:.4f} (validation, rgb in float32 without rounding).")  # fmt: skip
+        print(f"best epoch {best['epoch']:.0f}: PSNR {best['val_psnr_rgb']:.2f} dB, SSIM "
+              f"{best['val_ssim_rgb']:.4f} (validation, rgb in float32 without rounding): "
+              f"'{fitted.run}/best.weights.h5'.")  # fmt: skip
     if fitted.lost.total:
         print(f"left out because they are damaged: {tell_lost(fitted.lost, paths.data)}.")
     for epoch, step in fitted.skipped:
         print(f"left out because of numbers that are not finite: step {step} of epoch {epoch + 1}.")
-    if best:
-        print(f"next: aodnet evaluate --model {fitted.run}/best.weights.h5 --data {paths.data[0]}")
-    else:
+    if not best:
         print("no epoch has ended: the same command with --resume goes on.")
+    for number, folder in enumerate(paths.data if best else (), start=1):
+        out = ("--out", f"runs/evaluation-{number}") if len(paths.data) > 1 else ()
+        words = ("aodnet", "evaluate", "--model", f"{fitted.run}/best.weights.h5", "--data", str(folder), *out)
+        print(f"next: {shlex.join([*words, *_split_of(folder)])}")
+
+
+def _split_of(folder: Path) -> tuple[str, ...]:
+    """Options for a dataset without test pictures."""
+    try:
+        return () if manifest.load(folder).records_of("test") else ("--split", "validation")
+    except HazegenError:  # it has gone, after the training
+        return ()

@@ -4,12 +4,16 @@ import argparse
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from aodnet.cli_options import Data, add_training_options, read_data, read_settings
 from aodnet.quiet import load_tensorflow
-from hazegen import config, manifest, stores
+from hazegen import manifest
 from hazegen.errors import RefusedError
 from hazegen.verbs import new_parser
+
+if TYPE_CHECKING:
+    from aodnet.config import FitConfig
 
 # Settings of `aodnet fit` that have no meaning in a trial.
 _NOT_IN_TRIALS = ("epochs", "ema", "validation_crop", "checkpoint_steps", "on_nan")
@@ -28,7 +32,6 @@ def run_overfit(argv: list[str]) -> int:
         "  aodnet overfit --data dataset --config runs/first/config.yaml --batch 1 --steps 1000 --out one.png",
     )
     options, settings = _read_options(parser, argv, OverfitOptions, "one batch", STEPS, defaults=SCHEDULE)
-    load_tensorflow()
     done = overfit(options, settings, say=print)
     print(f"loss of {done.examples} pictures: {done.first:.5g} before, {done.last:.5g} after {done.steps} steps "
           f"({done.left:.0%} of {done.plain:.5g}, without a network); '{done.picture}' shows them.")  # fmt: skip
@@ -54,7 +57,6 @@ def run_find_lr(argv: list[str]) -> int:
         "  aodnet find-lr --data dataset --config runs/first/config.yaml --steps 400 --out curves/first",
     )
     options, settings = _read_options(parser, argv, FinderOptions, "test", STEPS, skip=_OF_SCHEDULE)
-    load_tensorflow()
     found = find_lr(options, settings, say=print)
     print(f"the loss falls fastest at {found.suggested:.1e} and is least at {found.least:.1e}; "
           f"'{found.files[0]}' shows it.")  # fmt: skip
@@ -65,39 +67,28 @@ def run_find_lr(argv: list[str]) -> int:
 def _read_options(
     parser: argparse.ArgumentParser,
     argv: list[str],
-    cls: Any,
+    cls: type[Data],
     title: str,
     steps: int,
     skip: tuple[str, ...] = (),
     defaults: Mapping[str, Any] = MappingProxyType({}),
-) -> tuple[Any, Any]:
-    """The options of a trial (a dataclass of CacheOptions with `data`) and the settings, as `aodnet fit` reads them.
+) -> "tuple[Data, FitConfig]":
+    """The options of a trial and the settings, as `aodnet fit` reads them.
 
     Args:
         steps: How many updates there are where nothing says it.
         skip: Settings that have no meaning in the trial, beside those that have none in any.
         defaults: Settings that stand above the default config, but below any other.
     """
-    from aodnet.config import FitConfig
-    from aodnet.streaming import CacheOptions
-
-    texts = config.attribute_texts(cls)
-    parser.add_argument("--data", metavar="PATH", nargs="+", action="extend", required=True, help=texts["data"])
-    config.add_options(parser, cls, title, skip=("data",))
-    config.add_options(parser, CacheOptions, "datasets in a store")
-    parser.add_argument("--config", default="default", help="config file or name [default: default]")
     told = f"updates in the trial [default: {steps}]"
     parser.add_argument("--steps", metavar="N", default=argparse.SUPPRESS, help=told)
-    skip = (*_NOT_IN_TRIALS, "steps", *skip)
-    config.add_options(parser, FitConfig, "settings (each stands above the config file)", from_file=True, skip=skip)
+    add_training_options(parser, cls, title, skip=(*_NOT_IN_TRIALS, "steps", *skip))
     given = parser.parse_args(argv)
     from aodnet import tracking
     from aodnet.recipes import read_recipes
 
-    path = config.find_config(given.config, "training")
-    read = config.read_config(path, FitConfig) | (dict(defaults) if given.config == "default" else {})
-    settings = config.build(FitConfig, read | config.given(given, FitConfig))
-    options = config.build(cls, {**config.given(given, cls), "data": ()})
-    folders = tuple(tracking.fetch(stores.place(folder)) for folder in given.data)
-    read_recipes(settings.recipe, [manifest.load(folder) for folder in folders])  # refuses before TensorFlow is loaded
-    return dataclasses.replace(options, data=folders), settings
+    options, settings = read_data(given, cls), read_settings(given, defaults)
+    options = dataclasses.replace(options, data=tuple(tracking.fetch(folder) for folder in options.data))
+    read_recipes(settings.recipe, [manifest.load(folder) for folder in options.data])  # before TensorFlow is loaded
+    load_tensorflow()
+    return options, settings

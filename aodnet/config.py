@@ -1,7 +1,7 @@
 """The settings of a training run."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ from hazegen.errors import UsageError
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 # Of losses.TERMS, which are functions of TensorFlow's.
-LOSS_TERMS = ("l2", "l1", "charbonnier", "ssim", "ms-ssim")
+LOSS_TERMS = ("l2", "log-mse", "l1", "charbonnier", "ssim", "ms-ssim")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FitConfig:
         recipe: Haze that is drawn while training, on a dataset of scenes: a recipe's name or file, or several with
             weights as 'reside-its=0.6, outdoor-visibility=0.4' [default: each dataset's own].
         filters: Filters of each layer but the last; 3 is the paper's network.
-        loss: Terms and weights, as 'l2' or 'l1=0.8, ssim=0.2'.
+        loss: Terms and weights, as 'l2' or 'l1=0.8, ssim=0.2'; log-mse, the logarithm of l2, follows PSNR.
         optimizer: adamw takes weight_decay off the kernels, adam does not.
         learning_rate: Highest learning rate of Adam.
         warmup: Share of all steps over which the learning rate rises from 0, in [0, 1).
@@ -101,29 +101,24 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
-class FitPaths(CacheOptions):
-    """Where a training run reads and writes.
+class DataOptions(CacheOptions):
+    """What is trained on.
 
     Attributes:
         data: Folders of datasets that hazegen make has finished, one or several of one kind, also in a store as
             s3://bucket/dataset, or wandb:entity/project/name:alias, which is pulled into
             artifacts/ENTITY/PROJECT/NAME-VERSION.
-        out: Run folder [default: runs/aodnet].
-        resume: Go on with the run in the run folder, exactly where its newest checkpoint is.
         weights: Shares of the datasets in each epoch, as 0.7,0.3, one for each of --data [default: every record
             once].
         on_damage: What follows a damaged record: fail with its name, or skip it and count what is lost.
     """
 
     data: tuple[Path, ...]
-    out: Path = Path("runs/aodnet")
-    resume: bool = False
-    weights: tuple[float, ...] | None = None
-    on_damage: Literal["fail", "skip"] = "fail"
+    weights: tuple[float, ...] | None = field(default=None, kw_only=True)
+    on_damage: Literal["fail", "skip"] = field(default="fail", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        stores.on_disk(self.out, "--out")
         if self.on_damage not in ("fail", "skip"):
             raise UsageError(
                 f"--on-damage cannot be used. Expected fail or skip, received {self.on_damage}. Correct it."
@@ -135,6 +130,23 @@ class FitPaths(CacheOptions):
                 f"--weights cannot be used. Expected {len(self.data)} numbers above 0 with commas between them, one "
                 f"for each dataset of --data, received {', '.join(map(str, self.weights))}. Correct --weights."
             )
+
+
+@dataclass(frozen=True)
+class FitPaths(DataOptions):
+    """Where a training run reads and writes.
+
+    Attributes:
+        out: Run folder [default: runs/aodnet].
+        resume: Go on with the run in the run folder, exactly where its newest checkpoint is.
+    """
+
+    out: Path = Path("runs/aodnet")
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        stores.on_disk(self.out, "--out")
 
 
 def parse_loss(text: str) -> dict[str, float]:

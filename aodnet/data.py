@@ -12,17 +12,29 @@ draws haze from:
     source           int32 (n,), which of the sources it comes from
     draw             int32 (n, 2), the seed of its haze
 
-The order of the stages: encoded records are read, shuffled and skipped, since they are small; a window of each is
-decoded alone, in parallel; bytes become numbers in whole batches.
+With `as_bytes`, for a GPU, pictures are uint8 in [0, 255] still and not yet turned, beside them in training
+
+    turn             bool (n, 3), of windows: as decoding.mirrored takes it
+    mirrored         bool (n,), of whole frames: whether columns are reversed
+
+and a batch of scenes has in place of distance_m
+
+    distance         uint16 (n, height, width), 65535 where there is no surface
+    distance_unit_m  float32 (n,), the length of one unit [m]
+
+of which online.hazy_and_clean makes the same numbers, on the device: a quarter of the memory is written and moved.
+
+The order of the stages: encoded records are read, shuffled and skipped (encoded.py), since they are small; then they
+become batches (examples.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import tensorflow as tf
 
-from aodnet import decoding, encoded, mixing, shards
+from aodnet import decoding, encoded, examples, mixing, shards
 from aodnet.encoded import AT_ONCE, OnDamage
+from aodnet.examples import Form
 from aodnet.mixing import Source, steps_of
 from aodnet.salvage import Lost
 from hazegen.errors import UsageError
@@ -41,29 +53,6 @@ __all__ = [
     "validation_batches",
 ]
 
-Batch = dict[str, tf.Tensor]
-_OF_PAIRS = ("clean", "hazy", "height", "width")
-_OF_SCENES = ("clean", "distance", "height", "width", "distance_unit_m", "largest_m", "along_ray", "camera")
-_NO_SURFACE = 65535
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How records become examples: all that is known before the first of them."""
-
-    sources: tuple[Source, ...]
-    kind: str
-    crop: int | None
-    augmented: bool
-    key: int
-    may_be_lost: bool
-
-    @property
-    def blank(self) -> tuple[int, int]:
-        """Height and width of what stands for a lost record in its batch until it is taken out."""
-        smallest = self.sources[0].manifest.smallest
-        return (self.crop, self.crop) if self.crop else (smallest["height"], smallest["width"])
-
 
 def training_batches(
     sources: Sequence[Source],
@@ -78,6 +67,7 @@ def training_batches(
     worker: tuple[int, int] = (0, 1),
     on_damage: OnDamage = "fail",
     lost: Lost | None = None,
+    as_bytes: bool = False,
 ) -> tf.data.Dataset:
     """Shuffled, cropped, mirrored and turned batches of one split, the last one included.
 
@@ -96,11 +86,12 @@ def training_batches(
         on_damage: fail: a damaged shard is an error of TensorFlow's, which `explain` explains. skip: what is lost
             leaves its place in its batch, which is smaller then, or empty.
         lost: Receives what was lost.
+        as_bytes: Leaves it to online.hazy_and_clean, on a GPU, to turn pictures and to make numbers of bytes.
     """
     _check(sources, split, crop, batch, worker)
-    form = _form(sources, crop, on_damage, mixing.number_of(seed, epoch or 0), augmented=True)
+    form = Form(tuple(sources), crop, True, mixing.number_of(seed, epoch or 0), on_damage == "skip", as_bytes)
     dataset = encoded.shuffled(sources, split, seed, epoch, shuffle_mb, on_damage, lost).skip(skip * batch)
-    return _batches(dataset, form, mixing.count_records(sources, split) - skip * batch, batch, worker)
+    return examples.batches(dataset, form, mixing.count_records(sources, split) - skip * batch, batch, worker)
 
 
 def validation_batches(
@@ -113,6 +104,7 @@ def validation_batches(
     worker: tuple[int, int] = (0, 1),
     on_damage: OnDamage = "fail",
     lost: Lost | None = None,
+    as_bytes: bool = False,
 ) -> tf.data.Dataset:
     """All records of a split in the order of sources and shards: whole frames, or centre crops; never augmented.
 
@@ -122,9 +114,9 @@ def validation_batches(
         every: One record of so many is decoded, the first and so on.
     """
     _check(sources, split, crop, batch, worker)
-    form = _form(sources, crop, on_damage, mixing.number_of("validation"), augmented=False)
+    form = Form(tuple(sources), crop, False, mixing.number_of("validation"), on_damage == "skip", as_bytes)
     dataset = encoded.in_order(sources, split, on_damage, lost).shard(every, 0)
-    return _batches(dataset, form, -(-mixing.count_records(sources, split) // every), batch, worker)
+    return examples.batches(dataset, form, -(-mixing.count_records(sources, split) // every), batch, worker)
 
 
 def keys_of(
@@ -197,132 +189,3 @@ def _check(sources: Sequence[Source], split: str, crop: int | None, batch: int, 
             f"The batch is too small to be dealt out. Expected at least one example for each of {worker[1]} workers, "
             f"received a batch of {batch}. Enlarge --batch, or use fewer workers."
         )
-
-
-# --- examples and batches ---
-
-# There is no Python control flow on tensors here; looking for it takes far longer than all the tracing.
-_as_written = tf.autograph.experimental.do_not_convert
-
-
-def _form(sources: Sequence[Source], crop: int | None, on_damage: OnDamage, key: int, *, augmented: bool) -> _Form:
-    return _Form(tuple(sources), sources[0].manifest.kind, crop, augmented, key, on_damage == "skip")
-
-
-def _batches(dataset: tf.data.Dataset, form: _Form, count: int, batch: int, worker: tuple[int, int]) -> tf.data.Dataset:
-    """Batches of this worker's share of `count` encoded records."""
-    (own, workers), whole, rest = worker, count // batch, count % batch
-    size = len(range(own, batch, workers))
-    if workers > 1:
-        dataset = dataset.enumerate().filter(lambda place, _: place % batch % workers == own).map(lambda _, one: one)
-        dataset = encoded.counted(dataset, whole * size + len(range(own, rest, workers)))
-    dataset = dataset.map(
-        _as_written(lambda *record: _example(form, *record)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    ).batch(size)
-    if own >= rest > 0:  # the others have a last batch: nobody may wait for one who has none
-        dataset = dataset.concatenate(tf.data.Dataset.from_tensors(_empty(dataset.element_spec)))
-    return dataset.map(
-        _as_written(lambda some: _finished(form, some)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    ).prefetch(tf.data.AUTOTUNE)
-
-
-def _empty(specs: dict[str, tf.TensorSpec]) -> Batch:
-    """A batch of nothing."""
-    return {
-        name: tf.zeros([0, *(side or 0 for side in spec.shape.as_list()[1:])], spec.dtype)
-        for name, spec in specs.items()
-    }
-
-
-def _example(form: _Form, record: tf.Tensor, source: tf.Tensor, number: tf.Tensor) -> Batch:
-    """One window of a record: bytes, still, and numbers."""
-    if not form.may_be_lost:
-        return _decoded(form, record, source, number)
-    here = tf.strings.length(record) > 0
-    found = tf.cond(here, lambda: _decoded(form, record, source, number), lambda: _blank(form))
-    return found | {"here": here}
-
-
-def _decoded(form: _Form, record: tf.Tensor, source: tf.Tensor, number: tf.Tensor) -> Batch:
-    scenes = form.kind == "scenes"
-    names = (*_OF_SCENES, "estimated_light") if scenes else _OF_PAIRS
-    values = tf.io.parse_single_example(record, decoding.feature_spec(*names, kind=form.kind))
-    size = tf.cast(tf.stack([values["height"], values["width"]]), tf.int32)
-    window, turn = _window_and_turn(form, size, tf.stack([tf.cast(form.key, tf.int64), number]))
-    pictures = {
-        name: _picture(form, values[name], source, size, window)
-        for name in (("clean",) if scenes else ("hazy", "clean"))
-    }
-    if scenes:
-        pictures["distance"] = decoding.decode_distance(values["distance"], size, window)
-    found = dict(zip(pictures, _turned(form, list(pictures.values()), turn), strict=True))
-    if scenes:
-        found |= {name: values[name] for name in ("distance_unit_m", "largest_m", "estimated_light")}
-        found |= {"camera": values["camera"], "turn": turn}
-        found["window"] = tf.concat([[0, 0], size], 0) if window is None else window
-        found["along_ray"], found["source"] = tf.cast(values["along_ray"], tf.int32), source
-        # The low bits of both; a shift of 32 would leave them signed.
-        found["draw"] = tf.cast(tf.stack([tf.cast(form.key, tf.int64), number]), tf.int32)
-    return found
-
-
-def _window_and_turn(form: _Form, size: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
-    """Where the window lies, None for the whole frame, and how it is mirrored and turned."""
-    if not form.augmented:
-        turn = tf.constant([False] * 3)
-        return (None if form.crop is None else tf.concat([(size - form.crop) // 2, [form.crop] * 2], 0)), turn
-    draws = tf.random.stateless_uniform([5], seed)
-    turn = draws[2:] < 0.5
-    if form.crop is None:  # rows stay rows: frames of one size stay of one size, and the sky is not to the left
-        return None, tf.stack([False, turn[1], False])
-    room = tf.cast(size - form.crop + 1, tf.float32)
-    return tf.concat([tf.cast(draws[:2] * room, tf.int32), [form.crop] * 2], 0), turn
-
-
-def _picture(form: _Form, data: tf.Tensor, source: tf.Tensor, size: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
-    codecs = [one.manifest.codec for one in form.sources]
-    if len(set(codecs)) == 1:
-        return decoding.decode_image(data, codecs[0], size, window)
-    branches = [lambda codec=codec: decoding.decode_image(data, codec, size, window) for codec in codecs]
-    return tf.switch_case(source, branches)
-
-
-def _turned(form: _Form, pictures: list[tf.Tensor], turn: tf.Tensor) -> list[tf.Tensor]:
-    if form.augmented:
-        whole = form.crop is None
-        pictures = (
-            [decoding.columns_reversed(picture, turn[1]) for picture in pictures]
-            if whole
-            else decoding.mirrored(pictures, turn)
-        )
-    return [tf.ensure_shape(picture, [form.crop, form.crop, 3][: picture.shape.rank]) for picture in pictures]
-
-
-def _blank(form: _Form) -> Batch:
-    """What has the form of an example, and is none."""
-    height, width = form.blank
-    picture = tf.zeros([height, width, 3], tf.uint8)
-    if form.kind == "pairs":
-        return {"hazy": picture, "clean": picture}
-    numbers: Batch = {name: tf.zeros([]) for name in ("distance_unit_m", "largest_m")}
-    numbers |= {"estimated_light": tf.zeros([3]), "camera": tf.zeros([4]), "turn": tf.zeros([3], tf.bool)}
-    numbers |= {"window": tf.zeros([4], tf.int32), "draw": tf.zeros([2], tf.int32)}
-    numbers |= {name: tf.zeros([], tf.int32) for name in ("along_ray", "source")}
-    return numbers | {"clean": picture, "distance": tf.zeros([height, width], tf.uint16)}
-
-
-def _finished(form: _Form, batch: Batch) -> Batch:
-    """A batch without what was lost, and with numbers in place of bytes."""
-    if form.may_be_lost:
-        here = batch["here"]
-        batch = {name: tf.boolean_mask(values, here) for name, values in batch.items() if name != "here"}
-    found = {
-        name: tf.image.convert_image_dtype(values, tf.float32) if name in ("clean", "hazy") else values
-        for name, values in batch.items()
-    }
-    if form.kind == "scenes":
-        found["image_plane"] = decoding.image_plane(*(found.pop(name) for name in ("camera", "window", "turn")))
-        units, unit_m = found.pop("distance"), found.pop("distance_unit_m")
-        metres = tf.cast(units, tf.float32) * unit_m[:, None, None]
-        found["distance_m"] = tf.where(units == _NO_SURFACE, float("inf"), metres)
-    return found

@@ -1,5 +1,6 @@
 """From one record to numbers: parsed, a window of it decoded alone, mirrored and turned. Everything runs in tf.data."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -9,6 +10,7 @@ from hazegen import records
 _TF_TYPES = {"text": tf.string, "bytes": tf.string, "float": tf.float32, "int": tf.int64}
 # Records are little-endian, whatever the machine.
 _RAW: dict[str, Any] = {"little_endian": True}
+_NO_SURFACE = 65535.0
 
 
 def feature_spec(*names: str, kind: str = "pairs") -> dict[str, tf.io.FixedLenFeature]:
@@ -67,30 +69,72 @@ def _slice_raw(data: tf.Tensor, kind: tf.DType, size: tf.Tensor, window: tf.Tens
 def mirrored(pictures: list[tf.Tensor], turn: tf.Tensor) -> list[tf.Tensor]:
     """One of the eight mirrored and turned versions of pictures of one size, of all the same.
 
-    Of several ways to do this, the one that costs least: rows change places as whole rows, and pixels only where they
-    have to.
+    Of several ways to do this, the one that costs least: whole rows change places, and pixels only where they have to.
 
     Args:
         pictures: (height, width) or (height, width, channels).
         turn: Whether rows are reversed, columns are, and then rows and columns change places, bool (3,).
     """
-    upright = [_rows_reversed(picture, turn[0]) for picture in pictures]
+    upright = _where(turn[0], _rows_reversed, pictures)
 
     def swapped() -> list[tf.Tensor]:
         turned = [tf.transpose(picture, [1, 0, 2][: picture.shape.rank]) for picture in upright]
-        return [_rows_reversed(picture, turn[1]) for picture in turned]
+        return _where(turn[1], _rows_reversed, turned)
 
-    return tf.cond(turn[2], swapped, lambda: [columns_reversed(picture, turn[1]) for picture in upright])
-
-
-def columns_reversed(picture: tf.Tensor, yes: tf.Tensor) -> tf.Tensor:
-    """A picture, mirrored left to right where `yes`."""
-    return tf.raw_ops.Reverse(tensor=picture, dims=tf.stack([False, yes, False][: picture.shape.rank]))
+    # Not one choice of eight: TensorFlow's executor goes through the operations of branches that are not taken, too.
+    return tf.cond(turn[2], swapped, lambda: columns_reversed(upright, turn[1]))
 
 
-def _rows_reversed(picture: tf.Tensor, yes: tf.Tensor) -> tf.Tensor:
-    rows = tf.range(tf.shape(picture)[0])
-    return tf.gather(picture, tf.where(yes, rows[::-1], rows))
+def columns_reversed(pictures: list[tf.Tensor], yes: tf.Tensor) -> list[tf.Tensor]:
+    """Pictures, mirrored left to right where `yes`."""
+    return _where(yes, _columns_reversed, pictures)
+
+
+def _where(yes: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor], pictures: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Pictures, changed where `yes`, else not even copied."""
+    return tf.cond(yes, lambda: [change(picture) for picture in pictures], lambda: list(pictures))
+
+
+def _columns_reversed(picture: tf.Tensor) -> tf.Tensor:
+    return tf.reverse(picture, [1])
+
+
+def _rows_reversed(picture: tf.Tensor) -> tf.Tensor:
+    return tf.gather(picture, tf.range(tf.shape(picture)[0] - 1, -1, -1))
+
+
+def to_numbers(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A batch with numbers in place of bytes: pictures in [0, 1], distances in metres, infinite without a surface.
+
+    Args:
+        batch: As data.training_batches yields it, with bytes, or with numbers, which stay as they are.
+    """
+    found = {
+        name: tf.image.convert_image_dtype(values, tf.float32) if values.dtype == tf.uint8 else values
+        for name, values in batch.items()
+    }
+    if "distance" in found:
+        units, unit_m = tf.cast(found.pop("distance"), tf.float32), found.pop("distance_unit_m")
+        found["distance_m"] = tf.where(units == _NO_SURFACE, float("inf"), units * unit_m[:, None, None])
+    turn, mirror = found.pop("turn", None), found.pop("mirrored", None)
+    pictures = {name: found[name] for name in ("hazy", "clean", "distance_m") if name in found}
+    if turn is not None:
+        found |= {name: _turned(values, turn) for name, values in pictures.items()}
+    if mirror is not None:
+        found |= {name: _chosen(mirror, values[:, :, ::-1], values) for name, values in pictures.items()}
+    return found
+
+
+def _turned(pictures: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
+    """As `mirrored`, of square pictures (n, side, side, ...) each by its own turn, on a device that computes faster
+    than it could choose."""
+    pictures = _chosen(turns[:, 0], pictures[:, ::-1], pictures)
+    pictures = _chosen(turns[:, 1], pictures[:, :, ::-1], pictures)
+    return _chosen(turns[:, 2], tf.transpose(pictures, [0, 2, 1, 3][: pictures.shape.rank]), pictures)
+
+
+def _chosen(yes: tf.Tensor, these: tf.Tensor, those: tf.Tensor) -> tf.Tensor:
+    return tf.where(tf.reshape(yes, [-1] + [1] * (those.shape.rank - 1)), these, those)
 
 
 def image_plane(cameras: tf.Tensor, windows: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:

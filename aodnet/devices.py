@@ -1,8 +1,33 @@
-"""How batches come to the devices of a run, and what its processes tell each other."""
+"""The devices of a run, how batches come to them, and what its processes tell each other."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from aodnet import workers
+from aodnet.config import FitConfig
+from hazegen.progress import counted
+
+
+def choose_strategy() -> tuple[tf.distribute.Strategy, str]:
+    """All GPUs of this machine, or its CPU; with TF_CONFIG in the environment those of all workers. And the words."""
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    here = counted(len(gpus), "GPU") if gpus else "the CPU (no GPU was found)"
+    if (cluster := workers.read_cluster()) is not None:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        return strategy, f"{strategy.num_replicas_in_sync} devices of {cluster.count} workers, here {here}"
+    if gpus:
+        return tf.distribute.MirroredStrategy([f"/gpu:{number}" for number in range(len(gpus))]), here
+    return tf.distribute.get_strategy(), here
+
+
+def wants_xla(config: FitConfig) -> bool:
+    """Whether the step is compiled: on a GPU alone. XLA is slower on a CPU, and what it makes need not repeat."""
+    return bool(tf.config.list_physical_devices("GPU")) and not config.deterministic
 
 
 def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Any:
@@ -52,15 +77,15 @@ def _filled(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {**filled, "count": count}
 
 
-def gather(strategy: tf.distribute.Strategy, value: float, index: int, count: int) -> list[float]:
-    """What each of `count` processes passes here, by their indices; all of them have to call it."""
-    local = len(strategy.extended.worker_devices)
+def gather(strategy: tf.distribute.Strategy, values: Sequence[float], index: int, count: int) -> list[list[float]]:
+    """What each of `count` processes passes here, by their indices; all of them have to call it, with as many."""
+    local, table = len(strategy.extended.worker_devices), np.zeros((count, len(values)))
+    table[index] = values
 
     def one() -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         is_first = tf.cast(context.replica_id_in_sync_group % local == 0, tf.float64)
-        here = tf.one_hot(index, count, dtype=tf.float64) * tf.constant(value, tf.float64) * is_first
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, here)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(table) * is_first)
 
     told = tf.function(lambda: strategy.run(one), autograph=False)()
-    return [float(number) for number in strategy.experimental_local_results(told)[0]]
+    return [[float(number) for number in row] for row in strategy.experimental_local_results(told)[0]]

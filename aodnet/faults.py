@@ -1,21 +1,23 @@
 """What ends a training run, or sends it back: numbers that are not finite, damaged data, other processes that ended."""
 
+import dataclasses
 import hashlib
 import json
 import re
 
 import tensorflow as tf
 
-from aodnet import checkpoint, data, devices
+from aodnet import checkpoint, data, devices, run_state, weights
 from aodnet import run as runs
 from aodnet.checkpoint import Checkpoint
 from aodnet.run import Run
-from aodnet.trainer import Trainer
+from aodnet.trainer import Look, Trainer
 from hazegen import manifest
 from hazegen.errors import HazegenError, RefusedError, StoreError, VerifyError
 
 # Batches that a run may leave out because of NaN.
 ROLLBACKS = 3
+PATIENCE = 20  # steps on end without K
 _SHOWN_KEYS = 16
 # What TensorFlow says of processes that are gone; the last two say so of much else, too.
 _ENDED = (
@@ -25,6 +27,8 @@ _ENDED = (
     tf.errors.DeadlineExceededError,
 )
 _PERHAPS_ENDED = (tf.errors.InternalError, tf.errors.UnknownError)
+# What is compared, where it is not an option's name.
+_WORDS = {"dataset": "--data", "recipes": "--recipe", "checkpoint": "checkpoint", "skipped": "batches left out"}
 _OF_OTHERS = re.compile(r"coordination service|\bpeer\b|heartbeat", re.IGNORECASE)
 
 
@@ -40,10 +44,39 @@ class NotFinite(Exception):
         self.what, self.epoch, self.step, self.place = what, epoch, step, place
 
 
+def look(trainer: Trainer, epoch: int, taken: list[int]) -> Look:
+    """What the device has seen in the steps `taken`, which are forgotten.
+
+    Raises:
+        NotFinite: A number was not finite.
+        RefusedError: K has died: 0 at every pixel, for PATIENCE steps on end. K I - K + b is then b everywhere:
+            white pictures, and no gradient that could bring K back.
+    """
+    seen = trainer.look()
+    if seen.bad >= 0:
+        raise NotFinite(seen.fault, epoch, taken[seen.bad])
+    taken.clear()
+    if seen.dead >= PATIENCE:
+        raise RefusedError(
+            f"K has died. Expected K above 0 somewhere, received 0 at every pixel for {seen.dead} steps: the "
+            "output is white and no gradient is left. Lower learning_rate or clip_norm, and start again."
+        )
+    return seen
+
+
+def settle(trainer: Trainer, epoch: int, step: int) -> None:
+    """Brings the network that is written up to date; every number that can be written is finite after it."""
+    trainer.settle()
+    if trainer.result is not trainer.model:
+        weights.flush_small(trainer.result)
+    if not trainer.is_finite():
+        raise NotFinite("weights", epoch, step - 1)
+
+
 def save(trainer: Trainer, run: Run, epoch: int, step: int) -> None:
     """Writes a checkpoint, in the process that writes."""
     if run.is_chief:
-        checkpoint.save(run.checkpoints, runs.state(run, trainer.variables(), epoch, step))
+        checkpoint.save(run.checkpoints, run_state.state(run, trainer.variables(), epoch, step))
 
 
 def roll_back(trainer: Trainer, run: Run, fault: NotFinite) -> tuple[int, int]:
@@ -59,7 +92,7 @@ def roll_back(trainer: Trainer, run: Run, fault: NotFinite) -> tuple[int, int]:
     if run.config.on_nan == "stop" or step is None or len(run.skipped) >= ROLLBACKS:
         raise _not_finite(fault, run)
     saved, damaged = checkpoint.load_newest(run.checkpoints)
-    trainer.restore(runs.recall(run, saved))
+    trainer.restore(run_state.recall(run, saved))
     run.skipped.add((epoch, step))
     check_together(trainer, run, saved)  # also: none of them still reads what is written next
     save(trainer, run, saved.epoch, saved.step)  # a run that is killed now leaves the batch out too
@@ -153,16 +186,25 @@ def _first_line(error: tf.errors.OpError) -> str:
 
 
 def check_together(trainer: Trainer, run: Run, saved: Checkpoint) -> None:
-    """Refuses processes that would not train the same: every one tells the others a digest of what it begins with."""
+    """Refuses processes that would not train the same: every one tells the others digests of what it begins with."""
     if run.worker[1] == 1:
         return
-    text = json.dumps([run.settings(), saved.epoch, saved.step, sorted(run.skipped)], sort_keys=True)
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "little")
-    told = devices.gather(trainer.strategy, float(number), *run.worker)
-    if len(set(told)) > 1:
-        other = [str(index) for index, value in enumerate(told) if value != told[0]]
+    said = {**dataclasses.asdict(run.config), **run.settings(), "out": str(run.paths.out.absolute())}
+    said |= {"on_damage": run.paths.on_damage, "checkpoint": [saved.epoch, saved.step], "skipped": sorted(run.skipped)}
+    del said["recipe"]  # a name: what it stands for is compared
+    told = devices.gather(trainer.strategy, [_number(value) for value in said.values()], *run.worker)
+    different = [name for name, values in zip(said, zip(*told, strict=True), strict=True) if len(set(values)) > 1]
+    if different:
+        others = [str(index) for index, row in enumerate(told) if row != told[0]]
+        names = [_WORDS.get(name, f"--{name.replace('_', '-')}") for name in different]
         raise RefusedError(
             f"The workers do not begin alike. Expected one command, one dataset and one run folder, the chief's newest "
-            f"checkpoint in it, received others from worker {', '.join(other)} than from worker 0. Give all of them "
-            "the same options, and paths that all of them share."
+            f"checkpoint in it, received another {', '.join(names)} from worker {', '.join(others)} than from worker "
+            "0. Give all of them the same options, and paths that all of them share."
         )
+
+
+def _number(value: object) -> float:
+    """A digest that a float64 holds."""
+    text = json.dumps(value, sort_keys=True)
+    return float(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "little"))

@@ -5,32 +5,43 @@ several machines. It drives Keras callbacks through keras.callbacks.CallbackList
 here; the values that a step gives them are tensors, and reading one waits for the device.
 """
 
-import importlib.util
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from aodnet import checkpoint, data, faults, online, run_folder, waiting, weights, workers
+from aodnet import (
+    checkpoint,
+    data,
+    devices,
+    faults,
+    run_folder,
+    run_state,
+    validation_pictures,
+    waiting,
+    weights,
+    workers,
+)
 from aodnet import run as runs
 from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig, FitPaths
 from aodnet.faults import NotFinite
+from aodnet.journal import Journal
 from aodnet.run import Run
-from aodnet.trainer import Look, Trainer, choose_strategy, wants_xla
+from aodnet.telling import tell_lost
+from aodnet.trainer import Look, Trainer
 from aodnet.waiting import Waiting
-from hazegen.errors import RefusedError
+from hazegen.progress import counted
 
-EXAMPLES = 4
 # Steps between two looks at what the device has seen. Every process of a run looks at the same steps.
 LOOK = 50
-PATIENCE = 20
 _SHORT_S = 5.0  # an epoch in which the pipeline's start is most of the waiting
 
 
@@ -42,11 +53,11 @@ class Fitted:
         run: Its folder.
         device: What it was trained on.
         epochs: How many the run has come to, those before a resume included.
-        best: The row of history.csv (epochs from 0) with the highest validation PSNR; empty where another process
-            writes.
+        best: The row of history.csv with the highest validation PSNR; empty where another process writes.
         seconds: Time taken.
         skipped: (epoch, step), both from 0, of batches that were left out because of NaN.
         lost: What could not be read, where --on-damage is skip.
+        was_done: Whether there was nothing left to do.
     """
 
     run: Path
@@ -56,6 +67,7 @@ class Fitted:
     seconds: float
     skipped: tuple[tuple[int, int], ...] = ()
     lost: data.Lost = field(default_factory=data.Lost)
+    was_done: bool = False
 
 
 # The pass through the data that the epoch before has not come to the end of, by its number and its next step.
@@ -68,12 +80,14 @@ def fit(
     *,
     say: Callable[[str], object] = lambda _: None,
     extra: tuple[keras.callbacks.Callback, ...] = (),
+    command: str = "",
 ) -> Fitted:
     """Trains AOD-Net on datasets and leaves everything in the run folder.
 
     Args:
         say: Receives what a user should know on the way, a line at a time.
         extra: More Keras callbacks.
+        command: What was typed, for the run's journal and report.
 
     Raises:
         UsageError, RefusedError, VerifyError: Settings, data or run folder cannot be used, or the run
@@ -82,58 +96,72 @@ def fit(
     """
     began = time.monotonic()
     cluster = workers.read_cluster()
-    strategy, device = choose_strategy()  # first of all: several machines have to be known before any operation
+    strategy, device = devices.choose_strategy()  # first: several machines have to be known before any operation
     worker = (0, 1) if cluster is None else (cluster.index, cluster.count)
-    with runs.alone(paths, worker[0] == 0, say):
-        saved, damaged = runs.find_start(paths, is_chief=worker[0] == 0)
-        run = runs.prepare(paths, config, worker, say)
-        keras.utils.set_random_seed(config.seed)
-        if config.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        say(f"training on {device}: {config.epochs} epochs of {run.steps} steps.")
-        steps = config.epochs * run.steps
-        trainer = Trainer(config, steps, strategy, jit=wants_xla(config), recipes=run.recipes)
-        if damaged:
-            say(f"warning: a checkpoint could not be read, so that an older one is used: {'; '.join(damaged)}.")
+    with run_state.alone(paths, worker[0] == 0, say):
+        saved, damaged = run_state.find_start(paths, is_chief=worker[0] == 0)
+        journal = Journal(paths.out, say, command)
+        run = runs.prepare(paths, config, worker, journal.say)
         if paths.resume:
-            _resume(trainer, run, saved, damaged)
-        try:
-            faults.check_together(trainer, run, saved)
-            folder = _open_folder(trainer, run, saved)
-            own = [folder, *_tensorboard(paths.out)] if folder else []
-            callbacks = keras.callbacks.CallbackList(
-                [*own, *extra], model=trainer.result, epochs=config.epochs, steps=run.steps
-            )
-            done = _run_all(trainer, run, saved, callbacks, folder)
-        except tf.errors.OpError as error:
-            faults.explain(error, run)
-            raise
+            run_state.check_same(run, saved)
+        folder = run_folder.RunFolder(paths.out, saved.epoch) if run.is_chief else None
+        was_done = saved.epoch >= config.epochs
+        done = saved.epoch if was_done else _train(run, strategy, device, saved, damaged, folder, extra, journal)
     rows = folder.rows if folder else []
     best = max(rows, key=lambda row: row["val_psnr_rgb"], default={})
     seconds = time.monotonic() - began
-    return Fitted(paths.out, device, done, best, seconds, tuple(sorted(run.skipped)), run.lost)
+    return Fitted(paths.out, device, done, best, seconds, tuple(sorted(run.skipped)), run.lost, was_done)
 
 
-def _resume(trainer: Trainer, run: Run, saved: Checkpoint, damaged: list[str]) -> None:
-    runs.check_same(run, saved)
-    if run.is_chief:
-        run_folder.RunFolder(run.paths.out, saved.epoch)  # refuses a history that cannot be gone on with
-    trainer.restore(runs.recall(run, saved))
-    if damaged and run.is_chief and (aside := checkpoint.set_aside(run.checkpoints, saved)):
-        run.say(f"warning: {', '.join(aside)}: renamed, and not counted among the checkpoints that are kept.")
-    run.say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
+def _train(
+    run: Run,
+    strategy: tf.distribute.Strategy,
+    device: str,
+    saved: Checkpoint,
+    damaged: list[str],
+    folder: run_folder.RunFolder | None,
+    extra: tuple[keras.callbacks.Callback, ...],
+    journal: Journal,
+) -> int:
+    """All that is left of a run, and its report. Returns how many epochs it has come to."""
+    config = run.config
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    jit = devices.wants_xla(config)
+    trainer = Trainer(config, config.epochs * run.steps, strategy, jit=jit, recipes=run.recipes)
+    try:
+        _begin(trainer, run, saved, damaged, folder)
+        own = [folder, *run_folder.tensorboard(run.paths.out)] if folder else []
+        callbacks = keras.callbacks.CallbackList(
+            [*own, *extra], model=trainer.result, epochs=config.epochs, steps=run.steps
+        )
+        run.say(f"training on {device}: {counted(config.epochs, 'epoch')} of {counted(run.steps, 'step')}.")
+        with run_state.told(run, journal, device, saved):
+            return _run_all(trainer, run, saved, callbacks, folder)
+    except tf.errors.OpError as error:
+        faults.explain(error, run)
+        raise
 
 
-def _open_folder(trainer: Trainer, run: Run, saved: Checkpoint) -> run_folder.RunFolder | None:
-    """The run folder, with a first checkpoint in it where it is new; none in a process that does not write."""
-    if not run.is_chief:
-        return None
+def _begin(
+    trainer: Trainer, run: Run, saved: Checkpoint, damaged: list[str], folder: run_folder.RunFolder | None
+) -> None:
+    """Goes back to a checkpoint, or writes the first one, in the process that writes."""
+    if damaged:
+        run.say(f"warning: a checkpoint could not be read, so that an older one is used: {'; '.join(damaged)}.")
+    if run.paths.resume:
+        trainer.restore(run_state.recall(run, saved))
+        if damaged and run.is_chief and (aside := checkpoint.set_aside(run.checkpoints, saved)):
+            run.say(f"warning: {', '.join(aside)}: renamed, and not counted among the checkpoints that are kept.")
+        run.say(f"resuming at epoch {saved.epoch + 1}, step {saved.step}.")
+    faults.check_together(trainer, run, saved)
+    if folder is None:
+        return
+    folder.examples = validation_pictures.choose(run)
     if not run.paths.resume:
         runs.write_start(run)
         faults.save(trainer, run, 0, 0)
-    folder = run_folder.RunFolder(run.paths.out, saved.epoch)
-    folder.examples = [online.hazy_and_clean(batch, run.recipes) for batch in run.examples(EXAMPLES)]
-    return folder
 
 
 def _run_all(
@@ -170,15 +198,18 @@ def _run_epoch(
         trainer.begin_epoch()
     look, watch, reached = _run_steps(trainer, run, epoch, step, callbacks, reading)
     if reached < run.steps:
-        _settle(trainer, epoch, reached)
+        faults.settle(trainer, epoch, reached)
         faults.save(trainer, run, epoch, reached)
         run.say(f"stopped after {reached} of {run.steps} steps of epoch {epoch + 1}; --resume goes on from there.")
         return epoch, reached
     if look.examples == 0:
         raise run.nothing_left(f"training in epoch {epoch + 1}")
     weights.flush_small(trainer.model)
-    _settle(trainer, epoch, run.steps)
-    scores = trainer.validate(run.validation)
+    faults.settle(trainer, epoch, run.steps)
+    where = f"epoch {epoch + 1} of {run.config.epochs}"
+    scores = trainer.validate(
+        run.validation, lambda count: run.pulse(f"validating {where}: {counted(count, 'image')} done.")
+    )
     if not scores:
         raise run.nothing_left("validation")
     if not math.isfinite(scores["val_loss"]):
@@ -186,6 +217,7 @@ def _run_epoch(
     logs = {"loss": look.loss, **scores}
     logs["learning_rate"] = float(trainer.optimizer.learning_rate)
     logs |= {"data_wait": watch.share, "images_per_s": watch.rate, "lost": float(run.lost.total)}
+    logs = {name: float(np.float32(value)) for name, value in logs.items()}  # of which the network has no more digits
     callbacks.on_epoch_end(epoch, logs)
     faults.save(trainer, run, epoch + 1, 0)
     _report(run, epoch, logs, watch)
@@ -201,13 +233,6 @@ def _report(run: Run, epoch: int, logs: dict[str, float], watch: Waiting) -> Non
         run.say(f"note: {waiting.remedy(watch.share, run.manifests)}")
 
 
-def tell_lost(lost: data.Lost, folders: Sequence[Path]) -> str:
-    """How many records could not be read, and of which shards."""
-    shown = [f"{count} of '{path}'" for path, count in lost.named(folders).items()]
-    more = f" and {len(shown) - 8} more shards" if len(shown) > 8 else ""
-    return f"{lost.total} ({', '.join(shown[:8])}{more}); hazegen repair restores them"
-
-
 def _run_steps(
     trainer: Trainer, run: Run, epoch: int, done: int, callbacks: keras.callbacks.CallbackList, reading: Reading
 ) -> tuple[Look, Waiting, int]:
@@ -220,7 +245,8 @@ def _run_steps(
     taken: list[int] = []  # steps since the last look
     look = trainer.look()
     watch = Waiting(trainer.works_alone, trainer.traces, look.examples)
-    title = f"epoch {epoch + 1}/{run.config.epochs}"
+    title = f"epoch {epoch + 1} of {run.config.epochs}"
+    run.pulse(f"starting step {done + 1} of {run.steps} of {title}; the first one takes longer, as it is compiled.")
     with tqdm(total=run.steps, initial=done, desc=title, unit="step", disable=None if run.is_chief else True) as bar:
         for step, batch in enumerate(_batches(trainer, run, epoch, done, watch, logs, reading), start=done):
             if (epoch, step) not in run.skipped:
@@ -228,19 +254,20 @@ def _run_steps(
                 logs.update(watch.step(lambda batch=batch: trainer.step(batch)))  # type: ignore[misc]
                 taken.append(step)
             bar.update()
+            run.pulse(f"at step {step + 1} of {run.steps} of {title}, loss {look.loss:.5g}.")
             is_saved = (step + 1) % run.config.checkpoint_steps == 0 and step + 1 < run.steps
             if is_saved or step + 1 == run.steps or (step + 1) % LOOK == 0:
-                look = _look(trainer, epoch, taken)
+                look = faults.look(trainer, epoch, taken)
                 bar.set_postfix(loss=f"{look.loss:.5f}", refresh=False)
             if is_saved:
-                _settle(trainer, epoch, step + 1)
+                faults.settle(trainer, epoch, step + 1)
                 faults.save(trainer, run, epoch, step + 1)
             if (epoch, step) not in run.skipped:
                 callbacks.on_train_batch_end(step, dict(logs))
             done = step + 1
             if trainer.result.stop_training:
                 break
-        look = _look(trainer, epoch, taken)
+        look = faults.look(trainer, epoch, taken)
     watch.end(look.examples)
     return look, watch, done
 
@@ -265,38 +292,3 @@ def _batches(
             reading[number, first + count] = batches
         # While one iterator lives, its threads wait for room, and with few cores the next one would wait for them.
         del batches
-
-
-def _look(trainer: Trainer, epoch: int, taken: list[int]) -> Look:
-    """What the device has seen in the steps `taken`, which are forgotten.
-
-    Raises:
-        NotFinite: A number was not finite.
-        RefusedError: K has died: 0 at every pixel, for PATIENCE steps on end. K I - K + b is then b everywhere:
-            white pictures, and no gradient that could bring K back.
-    """
-    look = trainer.look()
-    if look.bad >= 0:
-        raise NotFinite(look.fault, epoch, taken[look.bad])
-    taken.clear()
-    if look.dead >= PATIENCE:
-        raise RefusedError(
-            f"K has died. Expected K above 0 somewhere, received 0 at every pixel for {look.dead} steps: the "
-            "output is white and no gradient is left. Lower learning_rate or clip_norm, and start again."
-        )
-    return look
-
-
-def _settle(trainer: Trainer, epoch: int, step: int) -> None:
-    """Brings the network that is written up to date; every number that can be written is finite after it."""
-    trainer.settle()
-    if trainer.result is not trainer.model:
-        weights.flush_small(trainer.result)
-    if not trainer.is_finite():
-        raise NotFinite("weights", epoch, step - 1)
-
-
-def _tensorboard(run: Path) -> list[keras.callbacks.Callback]:
-    if importlib.util.find_spec("tensorboard") is None:
-        return []
-    return [keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)]

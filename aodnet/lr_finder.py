@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aodnet.config import FitConfig
+from aodnet.config import DataOptions, FitConfig
 from aodnet.overfit import begin
-from aodnet.streaming import CacheOptions
 from hazegen import stores
 from hazegen.errors import RefusedError, UsageError
 
@@ -33,16 +32,14 @@ _LEAST_POINTS = 10
 
 
 @dataclass(frozen=True)
-class FinderOptions(CacheOptions):
+class FinderOptions(DataOptions):
     """What the test is made on, and where its curve goes.
 
     Attributes:
-        data: Folders of datasets that hazegen make has finished, as for aodnet fit.
         out: The curve as OUT.png and OUT.csv.
         lowest, highest: Learning rates that are gone through.
     """
 
-    data: tuple[Path, ...]
     out: Path = Path("find-lr")
     lowest: float = 1e-5
     highest: float = 1.0
@@ -64,7 +61,8 @@ class Found:
     Attributes:
         rates: Learning rate of each step.
         losses: Its loss, and `relative` that as a share of the hazy pictures' own: a batch of thick haze is no step
-            back. `smoothed` is the moving mean of `relative`.
+            back. Both are counted from the least that the loss can be, where that is below 0. `smoothed` is the moving
+            mean of `relative`.
         suggested: Rate at the steepest fall of `smoothed`.
         least: Rate where it is least.
         files: What was written.
@@ -90,16 +88,20 @@ def find_lr(options: FinderOptions, config: FitConfig, *, say: Callable[[str], o
         RefusedError: The loss was not finite from the beginning, so that there is no curve.
         UsageError, VerifyError, StoreError: As `aodnet fit` does.
     """
+    from aodnet.losses import least as lowest_of
+    from aodnet.telling import tell_lost
+
     steps = config.steps or STEPS
     run, trainer = begin(options, config, steps)
     trainer.optimizer.learning_rate = schedule = rising(options, steps)
+    least = lowest_of(trainer.terms)
     rates, losses, relative = [], [], []
     for step, (loss, own) in enumerate(_steps(run, trainer)):
         if not math.isfinite(loss):
             break
         rates.append(float(schedule(step)))
         losses.append(loss)
-        relative.append(loss / max(own, 1e-12))
+        relative.append((loss - least) / max(own - least, 1e-12))
         if has_risen(relative):
             break
     if len(rates) < _LEAST_POINTS:
@@ -107,6 +109,8 @@ def find_lr(options: FinderOptions, config: FitConfig, *, say: Callable[[str], o
             f"There is no curve. Expected at least {_LEAST_POINTS} steps with a finite loss, received {len(rates)}. "
             "Lower --lowest, raise --steps, or look at the data with hazegen verify and hazegen preview."
         )
+    if run.lost.total:
+        say(f"warning: left out because they are damaged: {tell_lost(run.lost, options.data)}.")
     say(f"stopped at a learning rate of {rates[-1]:.1e}, after {len(rates)} of {steps} steps.")
     return _found(np.array(rates), np.array(losses), np.array(relative), options.out)
 
@@ -121,7 +125,10 @@ def rising(options: FinderOptions, steps: int) -> Any:
 
 
 def _steps(run: Any, trainer: Any) -> Iterator[tuple[float, float]]:
-    """(loss, the hazy pictures' own loss) of one step after another; NaN where a number was not finite."""
+    """(loss, the hazy pictures' own loss) of one step after another; NaN where a number was not finite.
+
+    Steps of which nothing is left, because it is damaged, are passed over.
+    """
     import tensorflow as tf
 
     from aodnet import data, losses, online
@@ -136,10 +143,12 @@ def _steps(run: Any, trainer: Any) -> Iterator[tuple[float, float]]:
             batches = iter(trainer.distribute(run.batches(number, first)))
             for _ in range(count):
                 batch = next(batches)
+                if not int(batch["count"]):
+                    continue
                 loss = float(trainer.step(batch)["loss"])
                 yield (loss if trainer.look().bad < 0 else math.nan), float(own_loss(batch))
     except tf.errors.OpError as error:
-        data.explain(error, run.sources, ("train",))
+        data.explain(error, run.sources, ("train",), run.lost if run.paths.on_damage == "skip" else None)
         raise
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from aodnet import threefry
+from aodnet import decoding, threefry
 from aodnet.recipes import Recipes, read_recipes
 from hazegen import color, physics, sampling
 from hazegen.recipe import Draw, Recipe
@@ -53,9 +53,10 @@ def hazy_and_clean(batch: Mapping[str, tf.Tensor], recipes: Recipes | None) -> t
     """The pairs of a batch, float32 (n, height, width, 3) in [0, 1]: its own, or hazed now.
 
     Args:
-        batch: As data.training_batches yields it, of pairs or of scenes.
+        batch: As data.training_batches yields it, of pairs or of scenes, with bytes or with numbers.
         recipes: As read_recipes gave them for the batch's datasets.
     """
+    batch = decoding.to_numbers(batch)
     if "hazy" in batch:
         return batch["hazy"], batch["clean"]
     assert recipes is not None, "scenes need recipes"

@@ -5,15 +5,14 @@ learning rate can be looked at here in a minute.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aodnet.config import FitConfig, FitPaths
-from aodnet.streaming import CacheOptions
+from aodnet.config import DataOptions, FitConfig, FitPaths
 from hazegen import stores
 from hazegen.errors import RefusedError, UsageError
 
@@ -27,17 +26,15 @@ _DARK = 0.05
 
 
 @dataclass(frozen=True)
-class OverfitOptions(CacheOptions):
+class OverfitOptions(DataOptions):
     """What one batch is taken from, and where the picture goes.
 
     Attributes:
-        data: Folders of datasets that hazegen make has finished, as for aodnet fit.
         out: Picture to write, a .png: hazy, restored and clean from left to right, a row for each example.
         share: The network learns where its loss falls below this share of what comes without one: that of the hazy
             pictures, or of one colour everywhere, whichever is less; in (0, 1).
     """
 
-    data: tuple[Path, ...]
     out: Path = Path("overfit.png")
     # Against the first loss would not tell: pairs that do not belong together fell to 34 % of it, to one colour.
     share: float = 0.7
@@ -78,7 +75,7 @@ class Overfitted:
     picture: Path
 
 
-def begin(options: Any, config: FitConfig, steps: int) -> tuple[Any, Any]:
+def begin(options: DataOptions, config: FitConfig, steps: int) -> tuple[Any, Any]:
     """The run and the trainer of a trial of so many steps, on one device, without an average of the weights.
 
     Raises:
@@ -88,13 +85,14 @@ def begin(options: Any, config: FitConfig, steps: int) -> tuple[Any, Any]:
     import tensorflow as tf
 
     from aodnet import run as runs
-    from aodnet.trainer import Trainer, wants_xla
+    from aodnet.devices import wants_xla
+    from aodnet.trainer import Trainer
 
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     config = dataclasses.replace(config, epochs=1, steps=steps, ema=0.0, validation_crop=None)
-    store = {field.name: getattr(options, field.name) for field in dataclasses.fields(CacheOptions)}
-    run = runs.prepare(FitPaths(data=options.data, **store), config, (0, 1), lambda _: None, ("train",))
+    data = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
+    run = runs.prepare(FitPaths(**data), config, (0, 1), lambda _: None, ("train",))
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -104,6 +102,8 @@ def begin(options: Any, config: FitConfig, steps: int) -> tuple[Any, Any]:
 def overfit(options: OverfitOptions, config: FitConfig, *, say: Callable[[str], object] = lambda _: None) -> Overfitted:
     """Trains on the centre windows of the first training pictures, always the same with the same haze.
 
+    Of several datasets, on as many of each as their weights say, or their numbers of records.
+
     Args:
         config: `steps` updates [default: 300].
         say: Receives the loss now and then.
@@ -112,6 +112,8 @@ def overfit(options: OverfitOptions, config: FitConfig, *, say: Callable[[str], 
         UsageError, RefusedError, VerifyError, StoreError: Settings or data cannot be used, or a number of the
             input, the loss, the gradients or the weights is not finite.
     """
+    from aodnet.telling import tell_lost
+
     steps = config.steps or STEPS
     run, trainer = begin(options, config, steps)
     batch = _one_batch(run)
@@ -130,10 +132,12 @@ def overfit(options: OverfitOptions, config: FitConfig, *, say: Callable[[str], 
     trainer.settle()
     hazy, clean = _pictures(run, batch)
     _write_picture(trainer.result, hazy, clean, options.out)
-    plain = _plain_loss(trainer.terms, hazy, clean)
-    left = losses[-1] / plain if plain > 0.0 else 1.0
+    plain, last = _share_of(trainer, hazy, clean, losses[-1])
+    left = last / plain if plain > 0.0 else 1.0
     dark = _hints_of_range(hazy.numpy(), clean.numpy())
     hints = [*dark, *_hints_of_data(hazy.numpy(), clean.numpy())]
+    if run.lost.total:
+        hints.append(f"Left out because they are damaged: {tell_lost(run.lost, options.data)}.")
     learned = left < options.share and not dark  # K makes up for a part of a wrong range
     if left >= options.share:
         hints.append(_hint_of_rate(losses, dead=look.dead > 0))
@@ -145,13 +149,30 @@ def _one_batch(run: Any) -> Any:
 
     from aodnet import data
 
+    parts = []
     try:
-        return next(
-            iter(data.validation_batches(run.sources, split="train", crop=run.config.crop, batch=run.config.batch))
-        )
+        for number, count in enumerate(_counts(run.sources, run.config.batch)):
+            part = data.validation_batches(
+                run.sources[number : number + 1], split="train", crop=run.config.crop, batch=count,
+                on_damage=run.paths.on_damage, lost=run.lost,
+            )  # fmt: skip
+            parts += list(part.take(1))
+            if "source" in parts[-1]:
+                parts[-1]["source"] += number
     except tf.errors.OpError as error:
-        data.explain(error, run.sources, ("train",))
+        data.explain(error, run.sources, ("train",), run.lost if run.paths.on_damage == "skip" else None)
         raise
+    batch = {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
+    if not batch["clean"].shape[0]:
+        raise run.nothing_left("training")
+    return batch
+
+
+def _counts(sources: Sequence[Any], batch: int) -> list[int]:
+    """How many pictures of a batch each dataset has: by weight, or by its records, and at least one."""
+    shares = np.array([source.weight or source.manifest.records_of("train") for source in sources], np.float64)
+    ends = np.rint(np.cumsum(shares) / shares.sum() * batch).astype(int)
+    return [max(1, int(count)) for count in np.diff(ends, prepend=0)]
 
 
 def _pictures(run: Any, batch: Any) -> tuple[Any, Any]:
@@ -164,23 +185,33 @@ def _pictures(run: Any, batch: Any) -> tuple[Any, Any]:
 
 
 def _write_picture(network: Any, hazy: Any, clean: Any, path: Path) -> None:
-    from aodnet.run_folder import example_grid
-    from hazegen import images
+    from aodnet import sheets
+    from aodnet.validation_pictures import Example, grid
 
-    rows = [(hazy[number : number + 1], clean[number : number + 1]) for number in range(min(_SHOWN, hazy.shape[0]))]
+    rows = [
+        Example(f"picture {number + 1}", hazy[number : number + 1], clean[number : number + 1])
+        for number in range(min(_SHOWN, hazy.shape[0]))
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with stores.whole_file(path) as file:
-        file.write(images.encode(example_grid(network, rows), ".png"))
+        file.write(sheets.encode(*grid(network, rows)))
 
 
-def _plain_loss(terms: Any, hazy: Any, clean: Any) -> float:
-    """Loss of the hazy pictures, or of the clean ones' mean colour: any batch, however wrong, can be brought to it."""
+def _share_of(trainer: Any, hazy: Any, clean: Any, last: float) -> tuple[float, float]:
+    """The loss that any batch can be brought to, and the last one, which is a share of it.
+
+    The first is that of the hazy pictures, or of the clean ones' mean colour. A logarithm has no zero to be a share
+    from: both are with the mean squared error in its place, then.
+    """
     import tensorflow as tf
 
     from aodnet import losses
 
+    terms = losses.without_logarithm(trainer.terms)
+    if terms != trainer.terms:
+        last = float(losses.total(terms, clean, trainer.result(hazy, training=False)))
     colour = tf.broadcast_to(tf.reduce_mean(clean, axis=[0, 1, 2]), tf.shape(clean))
-    return min(float(losses.total(terms, clean, one)) for one in (hazy, colour))
+    return min(float(losses.total(terms, clean, one)) for one in (hazy, colour)), last
 
 
 def _hints_of_data(hazy: Any, clean: Any) -> list[str]:

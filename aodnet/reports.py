@@ -10,29 +10,18 @@ from typing import Any
 
 import cv2
 
-from aodnet import levels, markdown
+from aodnet import level_plot, levels, markdown
+from aodnet.figures import ENOUGH, fixed, heading, kind, signed, title
 from aodnet.levels import Bin
 from aodnet.pairs import Source
 from aodnet.protocols import Protocol
+from aodnet.sheets import Shown
 from aodnet.significance import KEPT, Difference, Interval
 from hazegen import manifest, stores
 from hazegen.progress import counted
 from hazegen.recipe import Recipe
 
 Table = dict[str, dict[str, Interval]]
-
-_TITLES = {
-    "psnr": "PSNR [dB]",
-    "ssim": "SSIM",
-    "ciede2000": "CIEDE2000",
-    "dark_channel": "dark channel",
-    "fade": "FADE",
-    "e": "e (new edges)",
-    "r": "r (gradients)",
-}
-# Scenes below which a bootstrap over them is too sure: resamples cannot show what no scene has.
-ENOUGH = 10
-_DIGITS = {"ssim": 4, "dark_channel": 4, "saturation": 4, "e": 3, "r": 3, "clipped": 4, "fade": 3}
 
 
 @dataclass(frozen=True)
@@ -53,6 +42,7 @@ class Report:
         cuts: The rows of models without their surroundings.
         recipe: Of scenes: what their haze was drawn from.
         source: Where the pictures came from.
+        shown: The rows of strip.png: the best, the median and the worst image in small.
     """
 
     images: int
@@ -69,15 +59,16 @@ class Report:
     cuts: tuple[str, ...]
     recipe: Recipe | None
     source: Source = field(compare=False)
+    shown: tuple[Shown, ...] = field(default=(), compare=False)
 
 
 def write(out: Path, report: Report) -> None:
     """Leaves table.md, where there are levels levels.csv and levels.png, and last summary.json in `out`."""
     _write(out / "table.md", (format_report(report) + "\n").encode("utf-8", "surrogateescape"))
     if report.bins:
-        panels = {metric: _heading(metric) for metric in report.metrics[:2]}
+        panels = {metric: heading(metric) for metric in report.metrics[:2]}
         _write(out / "levels.csv", levels.csv_of(report.bins).encode("utf-8", "surrogateescape"))
-        _write(out / "levels.png", levels.plot(report.bins, panels, report.cuts))
+        _write(out / "levels.png", level_plot.plot(report.bins, panels, report.cuts))
     else:  # of an evaluation before into the same folder
         for name in ("levels.csv", "levels.png"):
             (out / name).unlink(missing_ok=True)
@@ -97,14 +88,15 @@ def format_report(report: Report) -> str:
     if report.gains:
         parts.append(_gains(report))
     if report.bins:
-        parts.append(levels.tables(report.bins, report.metrics[0], _heading(report.metrics[0]), report.cuts))
+        parts.append(levels.tables(report.bins, report.metrics[0], heading(report.metrics[0]), report.cuts))
     if report.worst:
         listed = ", ".join(f"{markdown.cell(name)} ({value:.2f})" for name, value in report.worst)
-        parts.append(f"Lowest {_heading(report.metrics[0])} of {list(_models(report))[-1]}: {listed}.")
+        parts.append(f"Lowest {heading(report.metrics[0])} of {list(shown_methods(report))[-1]}: {listed}.")
     return "\n\n".join(parts)
 
 
-def _models(report: Report) -> list[str]:
+def shown_methods(report: Report) -> list[str]:
+    """All methods but the models without their surroundings."""
     return [name for name in report.table if name not in report.cuts]
 
 
@@ -117,12 +109,12 @@ def _head(report: Report) -> str:
     )
     middle = "" if report.images <= KEPT else f" Medians: of {KEPT:,} images drawn at random."
     return (
-        f"{number} of {counted(report.scenes, 'scene')}; {_reading(report.source, report.recipe)}.\n"
+        f"{number} of {counted(report.scenes, 'scene')}; {reading(report.source, report.recipe)}.\n"
         f"Each cell: mean (median), 95 % bootstrap interval of the mean over scenes.{few}{middle}"
     )
 
 
-def _reading(source: Source, recipe: Recipe | None) -> str:
+def reading(source: Source, recipe: Recipe | None) -> str:
     """What decides the figures beside the pictures and the protocol."""
     parts = [f"decoded by OpenCV {cv2.__version__}", "output rounded to 8 bits"]
     if recipe is not None:
@@ -139,7 +131,7 @@ def protocol_text(protocol: Protocol, source: Source) -> str:
 
 def _tables(report: Report) -> list[str]:
     """One table for the first protocol, one for all of them, and one for what needs no clean image."""
-    parts, others = [], [metric for metric in report.metrics if not _kind(metric)[1] and metric != "ciede2000"]
+    parts, others = [], [metric for metric in report.metrics if not kind(metric)[1] and metric != "ciede2000"]
     if report.protocols:
         first = report.protocols[0]
         own = [f"psnr_{first.name}", f"ssim_{first.name}", "ciede2000"]
@@ -157,17 +149,17 @@ def _by_protocol(report: Report) -> str:
 
     def cell(protocol: Protocol, name: str) -> str:
         metrics = (f"psnr_{protocol.name}", f"ssim_{protocol.name}")
-        return ", ".join(_fixed(report.table[name][metric].mean, metric) for metric in metrics)
+        return ", ".join(fixed(report.table[name][metric].mean, metric) for metric in metrics)
 
-    rows = [[protocol.name, *(cell(protocol, name) for name in _models(report))] for protocol in report.protocols]
+    rows = [[protocol.name, *(cell(protocol, name) for name in shown_methods(report))] for protocol in report.protocols]
     defined = "\n".join(f"- {protocol.name}: {protocol.definition}." for protocol in report.protocols[1:])
-    grid = markdown.grid(["protocol", *_models(report)], rows)
+    grid = markdown.grid(["protocol", *shown_methods(report)], rows)
     return f"By protocol, means of PSNR [dB] and SSIM:\n\n{grid}\n\n{defined}"
 
 
 def _grid(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], cell: Any, first: str = "method") -> str:
     cells = [[name, *(cell(row[column], column) for column in columns)] for name, row in rows.items()]
-    return markdown.grid([first, *map(_title, columns)], cells)
+    return markdown.grid([first, *map(title, columns)], cells)
 
 
 def _differences(report: Report) -> str:
@@ -178,52 +170,21 @@ def _differences(report: Report) -> str:
     rows = {name: row for name, row in report.differences.items() if name not in report.cuts}
     return (
         f"Less the figures of {report.compared_to}: difference, 95 % interval, p (two-sided, bootstrap over the same "
-        f"{report.scenes} scenes).{named}\n\n{_grid(rows, columns, _signed)}"
+        f"{report.scenes} scenes).{named}\n\n{_grid(rows, columns, signed)}"
     )
 
 
 def _gains(report: Report) -> str:
     cuts, metric = list(next(iter(report.gains.values()))), report.metrics[0]
     return (
-        f"Gain from surroundings in {_heading(metric)}: each model less itself with a cut: difference, interval, p."
-        f"\n\n{_grid(report.gains, cuts, lambda one, _: _signed(one, metric), 'model')}"
+        f"Gain from surroundings in {heading(metric)}: each model less itself with a cut: difference, interval, p."
+        f"\n\n{_grid(report.gains, cuts, lambda one, _: signed(one, metric), 'model')}"
     )
 
 
-def _kind(metric: str) -> tuple[str, str]:
-    """A metric's own name, and the protocol in it."""
-    name, separator, protocol = metric.partition("_")
-    return (name, protocol) if separator and name in ("psnr", "ssim") else (metric, "")
-
-
-def _title(metric: str) -> str:
-    name = _kind(metric)[0]
-    return _TITLES.get(name, name)
-
-
-def _heading(metric: str) -> str:
-    """With the protocol."""
-    return f"{_title(metric)} {_kind(metric)[1]}".strip()
-
-
-def _digits(metric: str) -> int:
-    return _DIGITS.get(_kind(metric)[0], 2)
-
-
-def _fixed(value: float, metric: str, sign: str = "-") -> str:
-    """A figure with the digits of its metric; what rounds to 0 has no sign."""
-    text = f"{value:{sign}.{_digits(metric)}f}"
-    return text if float(text) else text.lstrip("+-")
-
-
 def _cell(one: Interval, metric: str) -> str:
-    mean, median, low, high = (_fixed(value, metric) for value in vars(one).values())
+    mean, median, low, high = (fixed(value, metric) for value in vars(one).values())
     return f"{mean} ({median}), {low} to {high}"
-
-
-def _signed(one: Difference, metric: str) -> str:
-    difference, low, high = (_fixed(value, metric, "+") for value in (one.difference, one.low, one.high))
-    return f"{difference}, {low} to {high}, p {'<= ' if one.p <= 0.001 else ''}{one.p:.3f}"
 
 
 def _as_json(one: Interval | Difference) -> dict[str, float | None]:
@@ -243,7 +204,7 @@ def _summary(report: Report) -> dict[str, Any]:
     content: dict[str, Any] = {
         "protocol": ",".join(protocol.name for protocol in report.protocols),
         "definition": {protocol.name: protocol_text(protocol, source) for protocol in report.protocols},
-        "reading": _reading(source, report.recipe),
+        "reading": reading(source, report.recipe),
         "pairs": report.images,
         "scenes": report.scenes,
         "medians": "of all images" if report.images <= KEPT else f"of {KEPT} images drawn at random",

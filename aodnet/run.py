@@ -4,30 +4,27 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import yaml
 
 from aodnet import checkpoint, data, losses, metrics, online, shards, streaming
-from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig, FitPaths
 from aodnet.data import Source
 from aodnet.recipes import check_cameras, resolve
-from aodnet.run_folder import BEST
-from hazegen import locks, stores
+from aodnet.run_facts import CONFIG, HEAD
+from aodnet.telling import Pulse
 from hazegen import manifest as manifests
+from hazegen import stores
 from hazegen.errors import RefusedError, UsageError
 from hazegen.manifest import Manifest
 
 # Settings that do not decide what a run comes to; a recipe's text is a name, and what it stands for is compared.
 _FREE = ("checkpoint_steps", "on_nan", "recipe")
 SPLITS = ("train", "validation")
-_CONFIG, _HEAD = "config.yaml", "# aodnet fit on "
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,11 @@ class Run:
     once: int
     skipped: set[tuple[int, int]] = field(default_factory=set)
     lost: data.Lost = field(default_factory=data.Lost)
+
+    @functools.cached_property
+    def pulse(self) -> Pulse:
+        """Receives where the run is, much more often than it can be said."""
+        return Pulse(self.say)
 
     @property
     def checkpoints(self) -> Path:
@@ -117,18 +119,6 @@ class Run:
             self.sources, crop=self.config.validation_crop, every=every, on_damage=self.paths.on_damage, lost=self.lost
         )
 
-    def examples(self, count: int) -> list[Any]:
-        """A few validation images, spread over the split, the same in every epoch.
-
-        Raises:
-            RefusedError: All of them are lost.
-        """
-        every = max(1, sum(known.records_of("validation") for known in self.manifests) // count)
-        found = list(_present(self.validation_places(every)).take(count)) or list(self.validation.take(1))
-        if not found:
-            raise self.nothing_left("validation")
-        return found
-
     def nothing_left(self, what: str) -> RefusedError:
         """Of a split, or an epoch, that came without one example."""
         return RefusedError(
@@ -184,7 +174,10 @@ def prepare(
         for source in sources:
             check_cameras(recipes, source.folder, source.manifest, paths.on_damage)
     once = data.steps_of(sources, "train", config.batch)
-    return Run(paths, config, sources, recipes, worker, say, config.steps or once, once)
+    run = Run(paths, config, sources, recipes, worker, say, config.steps or once, once)
+    if worker[1] > 1:
+        run.batches(0, 0)  # refuses a batch that cannot be dealt out
+    return run
 
 
 def _read_sources(paths: FitPaths) -> tuple[Source, ...]:
@@ -197,7 +190,21 @@ def _read_sources(paths: FitPaths) -> tuple[Source, ...]:
         if paths.on_damage == "fail":
             shards.check_shards(folder, known.shards, stream)
         sources.append(Source(folder, known, None if paths.weights is None else paths.weights[number], stream))
+    _check_different(sources)
     return tuple(sources)
+
+
+def _check_different(sources: Sequence[Source]) -> None:
+    """Refuses the same records twice, whatever the folders are called."""
+    seen: dict[str, Path] = {}
+    for source in sources:
+        digest = manifests.digest(source.manifest)
+        if digest in seen:
+            raise UsageError(
+                f"A dataset is given twice. Expected different ones, received '{seen[digest]}' and '{source.folder}', which "
+                "hold the same shards. Leave one out; how much of a dataset an epoch has is said by --weights."
+            )
+        seen[digest] = source.folder
 
 
 def _check_sizes(config: FitConfig, known: Sequence[Manifest], splits: Sequence[str]) -> None:
@@ -228,106 +235,13 @@ def _check_cache(sources: Sequence[Source], splits: Sequence[str]) -> None:
             cache.check_room(sum(cache.need(source.manifest.shards_of(split), at_once[split]) for split in splits))
 
 
-@contextmanager
-def alone(paths: FitPaths, is_chief: bool, say: Callable[[str], object]) -> Iterator[None]:
-    """Holds the lock of the run folder, in the process that writes; a new folder in which nothing comes goes again.
-
-    Raises:
-        RefusedError: Another run works there, or it is no folder.
-    """
-    if not is_chief:
-        yield
-        return
-    is_new = not paths.out.exists()
-    if not is_new and not paths.out.is_dir():
-        raise _taken(paths)
-    try:
-        paths.out.mkdir(parents=True, exist_ok=True)
-        with locks.lock(paths.out, tell=say):
-            yield
-    finally:
-        with suppress(OSError):
-            if is_new:
-                paths.out.rmdir()
-
-
-def find_start(paths: FitPaths, is_chief: bool) -> tuple[Checkpoint, list[str]]:
-    """Where the run begins, and newer checkpoints that could not be read; nothing is written yet."""
-    if paths.resume:
-        return checkpoint.load_newest(paths.out / checkpoint.FOLDER)
-    if is_chief and not _is_fresh(paths.out):
-        raise _taken(paths)
-    return Checkpoint(0, 0, [], {}), []
-
-
-def _is_fresh(folder: Path) -> bool:
-    """Whether a folder holds no more than a run leaves that was killed before its first checkpoint."""
-    inside = [*folder.glob("*"), *(folder / checkpoint.FOLDER).glob("*")]
-    ours = (locks.NAME, _CONFIG, checkpoint.FOLDER)
-    config = folder / _CONFIG
-    is_ours = not config.is_file() or config.read_bytes().startswith(_HEAD.encode())
-    return is_ours and all(path.name in ours or stores.is_temporary(path.name) for path in inside)
-
-
-def _taken(paths: FitPaths) -> RefusedError:
-    return RefusedError(
-        f"The run folder '{paths.out}' is not empty. Expected a new folder, received one with files in it. "
-        "Choose another --out, or pass --resume to go on with that run."
-    )
-
-
 def write_start(run: Run) -> None:
     """A new run folder with the resolved config in it."""
     digests = ", ".join(manifests.digest(known) for known in run.manifests)
-    head = f"{_HEAD}the dataset{'s' if len(run.sources) > 1 else ''} of digest {digests}\n"
+    head = f"{HEAD}the dataset{'s' if len(run.sources) > 1 else ''} of digest {digests}\n"
     if run.paths.weights is not None:
         head += f"# with weights {', '.join(map(str, run.paths.weights))}\n"
     recipe, fields = resolve(run.config.recipe)
     head += "".join(f"# recipe {json.dumps(one)}\n" for one in fields)
     config = yaml.safe_dump(dataclasses.asdict(run.config) | {"recipe": recipe}, sort_keys=False)
-    stores.write_text(run.paths.out / _CONFIG, [head, config])
-
-
-def check_same(run: Run, saved: Checkpoint) -> None:
-    """Refuses to go on with a run of other settings or data."""
-    now = run.settings()
-    changed = [name for name in now if saved.meta.get(name) != now[name]]
-    if changed:
-        different = [f"{name}: {saved.meta.get(name)} before, {now[name]} now" for name in changed]
-        raise RefusedError(
-            f"The run in '{run.paths.out}' has other settings. Expected the same ones to go on exactly, received "
-            f"{'; '.join(different)}. Pass the run's own settings, or start a new run."
-        )
-
-
-def recall(run: Run, saved: Checkpoint) -> Checkpoint:
-    """What a checkpoint knows beside the network and its optimizer, which are returned.
-
-    These are the batches that are left out, the records that are lost and best.weights.h5.
-    """
-    run.skipped.update((int(epoch), int(step)) for epoch, step in saved.meta.get("skipped", []))
-    run.lost.counts.update({str(name): int(count) for name, count in saved.meta.get("lost", {}).items()})
-    return _put_back_best(run, saved)
-
-
-def state(run: Run, variables: Sequence[Any], epoch: int, step: int) -> Checkpoint:
-    """The checkpoint of this moment, with best.weights.h5 in it, of which a later epoch may be gone back on."""
-    meta = {**run.settings(), "skipped": sorted(map(list, run.skipped)), "lost": run.lost.counts}
-    now, best = checkpoint.of_variables(epoch, step, variables, meta), run.paths.out / BEST
-    if not best.is_file():
-        return now
-    held = np.frombuffer(best.read_bytes(), np.uint8)
-    return dataclasses.replace(now, arrays=[*now.arrays, held], names=(*now.names, BEST))
-
-
-def _put_back_best(run: Run, saved: Checkpoint) -> Checkpoint:
-    """The checkpoint without best.weights.h5, which is put back in the process that writes, or removed with none."""
-    is_held, best = saved.names[-1:] == (BEST,), run.paths.out / BEST
-    if run.is_chief and not is_held:
-        best.unlink(missing_ok=True)
-    if not is_held:
-        return saved
-    if run.is_chief:
-        with stores.whole_file(best) as file:
-            file.write(saved.arrays[-1].tobytes())
-    return dataclasses.replace(saved, arrays=saved.arrays[:-1], names=saved.names[:-1])
+    stores.write_text(run.paths.out / CONFIG, [head, config])

@@ -4,7 +4,7 @@ The weights lie once, on the first device, and travel to the replicas with each 
 optimizer is a plain one, its update can be taken back, and the replicas hold nothing that could drift apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aodnet import checkpoint, devices, losses, metrics, model, online, workers
+from aodnet import checkpoint, devices, losses, metrics, model, online
 from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig
 from aodnet.optimizer import build_optimizer
@@ -142,8 +142,11 @@ class Trainer:
         else:
             self.result.set_weights(trained)
 
-    def validate(self, batches: tf.data.Dataset) -> dict[str, float]:
-        """Loss, PSNR and SSIM of `result` over all of the validation images; nothing where there are none."""
+    def validate(self, batches: tf.data.Dataset, tell: Callable[[int], object] = lambda _: None) -> dict[str, float]:
+        """Loss, PSNR and SSIM of `result` over all of the validation images; nothing where there are none.
+
+        `tell` receives how many are done.
+        """
         for metric in self._validation:
             metric.reset_state()
         step = self._validation_step.get_concrete_function(batches.element_spec)  # one trace for pictures of any size
@@ -151,6 +154,7 @@ class Trainer:
         for batch in batches:
             step(batch)
             count += 1
+            tell(count)
         return {f"val_{metric.name}": float(metric.result()) for metric in self._validation} if count else {}
 
     def find_bad(self, batches: tf.data.Dataset) -> int | None:
@@ -293,22 +297,3 @@ def _split(flat: tf.Tensor, variables: list[Any]) -> list[tf.Tensor]:
         tf.reshape(part, variable.shape)
         for part, variable in zip(tf.split(flat, sizes), variables, strict=True)
     ]  # fmt: skip
-
-
-def wants_xla(config: FitConfig) -> bool:
-    """Whether the step is compiled: on a GPU alone. XLA is slower on a CPU, and what it makes need not repeat."""
-    return bool(tf.config.list_physical_devices("GPU")) and not config.deterministic
-
-
-def choose_strategy() -> tuple[tf.distribute.Strategy, str]:
-    """All GPUs of this machine, or its CPU; with TF_CONFIG in the environment those of all workers. And the words."""
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    here = f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}" if gpus else "the CPU (no GPU was found)"
-    if (cluster := workers.read_cluster()) is not None:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        return strategy, f"{strategy.num_replicas_in_sync} devices of {cluster.count} workers, here {here}"
-    if gpus:
-        return tf.distribute.MirroredStrategy([f"/gpu:{number}" for number in range(len(gpus))]), here
-    return tf.distribute.get_strategy(), here

@@ -365,7 +365,7 @@ def has_fit(folder: Path, server: Server) -> str:
     best = [number for number, score in enumerate(scores) if score > max(scores[:number], default=0.0)]
     models = sound_versions(server, f"aodnet-{found.name}")
     tables = sound_versions(server, f"run-{found.name}-restored")
-    complete = sorted(set(epochs)) == list(range(EPOCHS)) and [model.metadata["epoch"] for model in models] == [
+    complete = sorted(set(epochs)) == list(range(1, EPOCHS + 1)) and [model.metadata["epoch"] for model in models] == [
         number + 1 for number in best
     ]
     complete &= bool(models) and "best" in models[-1].aliases and len(tables) == EPOCHS and found.exit_code == 0

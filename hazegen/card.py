@@ -19,7 +19,8 @@ from hazegen.preview import preview
 
 README = "README.md"
 PREVIEW = "preview.jpg"
-FILES = (README, croissant.CROISSANT, PREVIEW)
+PAGE = "card.html"
+FILES = (README, croissant.CROISSANT, PREVIEW, PAGE)
 PAIRS_SHOWN = 12
 WHAT = {"pairs": "Hazy/clean pairs", "scenes": "Scenes for haze that is drawn in training"}
 SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
@@ -32,6 +33,8 @@ def write_card(folder: Path) -> None:
     Raises:
         RefusedError, VerifyError: The dataset is not finished, or a shard is missing or cut.
     """
+    from hazegen.card_page import write_page  # it reads tables by collect, which imports this
+
     known = load(folder)
     check_shards(folder, known.shards)
     preview(folder, folder / PREVIEW, PAIRS_SHOWN)
@@ -39,6 +42,7 @@ def write_card(folder: Path) -> None:
     metadata = croissant.croissant(known, name_of(known), beside)
     stores.write_text(folder / croissant.CROISSANT, [json.dumps(metadata, indent=1), "\n"])
     made = made_by(known, verb(folder)) if known.sources else ""
+    write_page(folder, folder / PAGE, known, made, card_loading.blocks(known))
     stores.write_text(folder / README, [_markdown(known, made)])
 
 
@@ -155,7 +159,10 @@ def _title(known: Manifest) -> list[str]:
     shown = "clean, transmission and hazy" if known.maps else "clean and hazy"
     if known.kind == "scenes":
         shown = "clean, distances and an example of hazy"
-    made = f"Made with hazegen {known.versions.get('hazegen', '')}; every number below is from `{MANIFEST}`."
+    made = (
+        f"Made with hazegen {known.versions.get('hazegen', '')}; every number below is from `{MANIFEST}`. "
+        f"[{PAGE}]({PAGE}), beside this file, shows it in pictures and charts: open it in a browser."
+    )
     return [
         f"# {WHAT[known.kind]}, recipe {_inline(known.recipe.get('name'))}",
         croissant.describe(known) + " t is the transmission, A the atmospheric light, beta the extinction coefficient.",

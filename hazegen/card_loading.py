@@ -1,4 +1,4 @@
-"""The lines of a card that load its dataset: with aodnet, and with TensorFlow alone."""
+"""The lines of a card that load its dataset: with aodnet, with TensorFlow alone, and with PyTorch."""
 
 from hazegen.manifest import SPLITS, Manifest
 
@@ -38,6 +38,9 @@ train = data.training_batches(sources, crop={crop}, batch=8, seed=0, split="{spl
         f"```python\n{with_aodnet}\n```",
         f"With TensorFlow alone: whole pictures, {gives}, in the order of the shards.",
         f"```python\n{_with_tensorflow(known, split)}\n```",
+        f"With PyTorch, without TensorFlow: any record by its number, {gives}, channels first. The pictures of a batch "
+        "must be of one size: crop them.",
+        f"```python\n{_with_torch(known, split)}\n```",
     ]
 
 
@@ -65,3 +68,33 @@ def {what}(record):
 
 shards = sorted(str(path) for path in Path(".").glob("{split}-*.tfrecord"))  # where this file lies
 dataset = tf.data.TFRecordDataset(shards).map({what}, num_parallel_calls=tf.data.AUTOTUNE)"""
+
+
+def _with_torch(known: Manifest, split: str) -> str:
+    scenes = known.kind == "scenes"
+    kind = ', "scenes"' if scenes else ""
+    more = ", scene_records" if scenes else ""
+    both = 'self.picture(values, name) for name in ("hazy", "clean")'
+    given = f"tuple({both})"
+    if scenes:
+        given = 'self.picture(values, "clean"), torch.from_numpy(scene_records.distances(values))'
+    return f"""\
+from pathlib import Path
+import torch
+from hazegen import heads, images, manifest, records{more}
+
+class Records(torch.utils.data.Dataset):
+    def __init__(self, folder, split="{split}"):
+        self.known = manifest.load(folder)
+        paths = [folder / shard.name for shard in self.known.shards_of(split)]
+        self.places = [(p, h.offset, h.length) for p in paths for h in heads.read_heads(p, kind=self.known.kind)]
+    def __len__(self):
+        return len(self.places)
+    def __getitem__(self, number):
+        values = records.decode(heads.read_record(*self.places[number]){kind})
+        return {given}
+    def picture(self, values, name):
+        pixels = images.decode_stored(values[name], self.known.codec, values["height"], values["width"], name)
+        return torch.from_numpy(pixels).permute(2, 0, 1) / 255.0
+
+batches = torch.utils.data.DataLoader(Records(Path(".")), batch_size=1, shuffle=True)  # where this file lies"""

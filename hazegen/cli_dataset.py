@@ -1,10 +1,12 @@
 """The commands on a finished dataset: hazegen info, preview, export, publish, pull, card."""
 
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hazegen import config, stores
+from hazegen.errors import UsageError
 from hazegen.manifest import SPLITS, About, load
 from hazegen.verbs import new_parser
 
@@ -114,21 +116,57 @@ def run_card(argv: list[str]) -> int:
     """hazegen card."""
     parser = new_parser(
         "hazegen card",
-        "Writes a dataset's README.md, croissant.json and preview.jpg again; given fields go into its manifest first.",
-        "  hazegen card dataset\n  hazegen card dataset --license CC-BY-4.0 --source https://example.org/photos",
+        "Writes a dataset's README.md, card.html, croissant.json and preview.jpg again; given fields go into its "
+        "manifest first. With --real it writes a page instead that compares its haze with photos of real haze.",
+        "  hazegen card dataset\n  hazegen card dataset --license CC-BY-4.0 --source https://example.org/photos\n"
+        "  hazegen card dataset --real photos-in-haze --out realism.html",
     )
     parser.add_argument("dataset", help="folder of a dataset")
+    parser.add_argument("--real", help="folder with photos of real haze")
+    parser.add_argument("--out", help="page to write, beside --real [default: realism.html]")
     config.add_options(parser, About, "photos and depth maps (what is not given stays as it is)")
     namespace = parser.parse_args(argv)
     about = config.given(namespace, About)
     config.build(About, about)
+    folder = stores.place(namespace.dataset)
+    if namespace.real is None and namespace.out is not None:
+        raise UsageError(
+            "--out belongs to --real. Expected both or neither: the card lies in the dataset's own folder, received "
+            f"--out '{namespace.out}' alone. Add --real FOLDER, or take out --out."
+        )
+    if namespace.real is not None:
+        _write_realism(folder, stores.place(namespace.real), stores.place(namespace.out or "realism.html"))
+    if namespace.real is None or about:
+        _write_card(folder, about)
+    return 0
+
+
+def _write_card(folder: Path, about: dict[str, Any]) -> None:
     from hazegen.card import FILES, rewrite
 
-    known, changed = rewrite(stores.place(namespace.dataset), about)
-    print(f"{', '.join(FILES)} in '{namespace.dataset}'; changed in the manifest: {', '.join(changed) or 'nothing'}.")
+    known, changed = rewrite(folder, about)
+    print(f"{', '.join(FILES)} in '{folder}'; changed in the manifest: {', '.join(changed) or 'nothing'}.")
     for name, text in vars(known.about).items():
         print(f"  {name:<11}{' '.join(text.split()) or f'not stated: pass --{name}'}")
-    return 0
+
+
+def _write_realism(folder: Path, real: Path, out: Path) -> None:
+    from hazegen import realism, realism_page
+
+    realism_page.check_out(out, folder)
+    found = realism.look(folder, real, lambda text: print(f"  {text}", file=sys.stderr))
+    realism_page.write_page(found, real, out)
+    for name in found.real.broken:
+        print(f"warning: '{name}' cannot be read and was left out: {found.real.broken[name]}", file=sys.stderr)
+    print(f"{'':<14}{'ours':>9}{'theirs':>9}{'distance':>10}{'chance':>9}")
+    for name, one in found.measures.items():
+        means = f"{one.ours.mean():>9.3f}{one.theirs.mean():>9.3f}"
+        print(f"{name:<14}{means}{one.distance:>10.3f}{one.chance:>9.3f}")
+    for name in found.measures:
+        print(realism_page.sentence(found, name))
+    if realism.FADE not in found.measures:
+        print(realism_page.MISSING)
+    print(f"'{out}' shows it.")
 
 
 def run_export(argv: list[str]) -> int:

@@ -48,7 +48,7 @@ def test_fit_evaluate_predict(pairs, tmp_path, capsys):
     out = tmp_path / "run"
     assert run("fit", "--data", pairs, "--out", out, "--config", tmp_path / "config.yaml", "--loss", "l2=0.5") == 0
     said = capsys.readouterr()
-    assert "trained 1 epochs on" in said.out
+    assert "trained 1 epoch on" in said.out
     assert f"next: aodnet evaluate --model {out}/best.weights.h5 --data {pairs}" in said.out
     saved = (out / "config.yaml").read_text()
     assert "batch: 2" in saved  # of the file
@@ -131,7 +131,7 @@ def test_unknown_config_lists_the_shipped_ones(pairs, tmp_path, capsys):
         ("--epochs", "0", "epochs is out of range. Expected at least 1, received 0"),
         ("--epochs", "many", "epochs cannot be used. Expected N, received 'many'"),
         ("--learning-rate", "-1", "learning_rate is out of range"),
-        ("--loss", "l3", "Expected terms among l2, l1, charbonnier, ssim"),
+        ("--loss", "l3", "Expected terms among l2, log-mse, l1, charbonnier, ssim"),
         ("--crop", "25", "Expected 1 to 24 pixels"),
     ],
 )

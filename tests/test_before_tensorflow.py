@@ -41,7 +41,7 @@ CASES = [
     (["export", *OURS, "--format", "onnx", "--out", "a.tflite"], 2, "Expected a name that ends in .onnx"),
     (["export", "--model", "roomz", "--format", "onnx", "--out", "a.onnx"], 3, "There are no weights 'roomz'"),
     (["import-weights", "none.npz", "--out", "a.weights.h5"], 3, "'none.npz' is not a file"),
-    (["overfit", "--data", "DATASET", "--loss", "l3"], 2, "Expected terms among l2, l1, "),
+    (["overfit", "--data", "DATASET", "--loss", "l3"], 2, "Expected terms among l2, log-mse, l1, "),
     (["overfit", "--data", "nowhere"], 3, "is no finished dataset"),
     (["overfit", "--data", "DATASET", "--recipe", "hazerd"], 2, "The haze of pairs is in them already"),
     (["find-lr", "--data", "nowhere"], 3, "is no finished dataset"),

@@ -154,7 +154,7 @@ def test_each_epochs_table_is_joined_with_the_first(kept: Path, log: Path) -> No
     (first,) = artifacts_of(log, "pairs")
     epochs = artifacts_of(log, "evaluation")
     assert len(epochs) == EPOCHS
-    for number, artifact in enumerate(epochs):
+    for number, artifact in enumerate(epochs, start=1):
         joined = json.loads(entry(kept, artifact, "pairs.joined-table.json").read_text())
         assert joined["join_key"] == "key"
         references = {item.path: item.ref for item in artifact.manifest.contents if item.ref}
@@ -266,12 +266,12 @@ def log_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         callback = callbacks.ModelArtifacts(session, tmp_path, settings, ModelLogging(**options), {"digest": "d"}, {})
         callback.set_model(model.build_aodnet())
         callback.set_params({"steps": 4})
-        for epoch, psnr in enumerate(PSNR):
-            checkpoint.save(tmp_path / "checkpoints", checkpoint.Checkpoint(epoch, 0, [], {}))
+        for epoch, psnr in enumerate(PSNR, start=1):
+            checkpoint.save(tmp_path / "checkpoints", checkpoint.Checkpoint(epoch - 1, 0, [], {}))
             callback.on_epoch_begin(epoch)
             for batch in range(4):
                 if batch == 1:
-                    checkpoint.save(tmp_path / "checkpoints", checkpoint.Checkpoint(epoch, 2, [], {}))
+                    checkpoint.save(tmp_path / "checkpoints", checkpoint.Checkpoint(epoch - 1, 2, [], {}))
                 callback.on_train_batch_end(batch, {})
             callback.on_epoch_end(epoch, {"val_psnr_rgb": psnr})
         checkpoint.save(tmp_path / "checkpoints", checkpoint.Checkpoint(3, 0, [], {}))
@@ -444,7 +444,7 @@ def test_offline_resume_joins_the_group(story: Story) -> None:
     (run,) = (r.run for r in wandb_reader.read_records(log) if r.WhichOneof("record_type") == "run")
     assert run.run_group == story.interrupted["name"]
     assert run.run_id != story.interrupted["name"]
-    assert [row["epoch/epoch"] for row in wandb_reader.history(log)] == [1]
+    assert [row["epoch/epoch"] for row in wandb_reader.history(log)] == [2]
     assert tracking.read_run(story.folders[1]) == {"id": run.run_id, "online": False, "project": "haze"}
 
 
@@ -452,7 +452,7 @@ def test_best_epoch_before_an_offline_resume_stays_the_best(story: Story) -> Non
     """A new run at W&B does not know it; the run folder does."""
     log = log_of(story.folders[1])
     summary = summary_of(log)
-    assert (summary["best/epoch"], summary["best/val_psnr_rgb"]) == (0.0, UNBEATEN)
+    assert (summary["best/epoch"], summary["best/val_psnr_rgb"]) == (1.0, UNBEATEN)
     assert [aliases for aliases, _, _ in models_of(log) if "best" in aliases] == []
 
 

@@ -110,6 +110,7 @@ def test_card_says_all_that_the_manifest_knows(dataset):
     for name, feature in records.FEATURES.items():
         assert (f"| {name} | {feature.size} x {feature.kind} |" in content) == (not feature.optional)
     assert f"({card.PREVIEW})" in text
+    assert f"[{card.PAGE}]({card.PAGE}), beside this file" in text
 
 
 def test_stored_transmission_and_linear_light_are_said(photos, make_options, load_recipe, tmp_path):

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import json
 import math
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from aodnet_fixtures import make_dataset, smooth
+from aodnet_fixtures import make_dataset, read_records, smooth
 
-from aodnet import checkpoint, cli_fit, data, fit, losses, metrics, model, overfit, run, trainer, weights
+from aodnet import (
+    checkpoint,
+    cli_fit,
+    cli_options,
+    data,
+    fit,
+    journal,
+    losses,
+    metrics,
+    model,
+    overfit,
+    run,
+    run_report,
+    run_state,
+    telling,
+    trainer,
+    validation_pictures,
+    weights,
+)
 from aodnet.config import FitConfig, FitPaths
 from aodnet.run_folder import read_history
 from hazegen import config as configs
@@ -93,6 +112,47 @@ def test_run_folder_is_complete(finished):
     assert not [name for name in names if "tmp" in name]
 
 
+def test_run_ends_with_its_report(finished, pairs):
+    """Curves, pictures of both epochs, the data; of what lies in the folder alone."""
+    run = finished[0].run
+    page = (run / "report.html").read_text()
+    for shown in ("Finished: 2 epochs.", "epoch 1, ", "epoch 2, ", "K of ", manifest.digest(manifest.load(pairs))):
+        assert shown in page, shown
+    assert page == run_report.write(run)
+    begun, ended = (event for event in journal.read(run) if event["event"] in ("begin", "end"))
+    assert (begun["epoch"], begun["step"], ended["how"]) == (0, 0, "ended")
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C in the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_no_run_fails_for_its_report_and_a_resume_writes_it_anew(pairs, tmp_path, monkeypatch):
+    """The interrupted run ends as it would without; what is there can be shown then, and the resumed one shows all."""
+    paths, said, write = FitPaths((pairs,), tmp_path / "run"), [], run_report.write
+
+    def fail(*_: object) -> str:
+        raise ValueError("for a reason")
+
+    monkeypatch.setattr(run_report, "write", fail)
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(paths, CONFIG, say=said.append, extra=(Interrupt(),), command="aodnet fit --data x")
+    assert [text for text in said if text.startswith("warning: the report") and "ValueError: for a reason" in text]
+    assert not (paths.out / "report.html").exists()
+    page = write(paths.out)
+    assert "Not finished: 1 of 2 epochs; interrupted." in page
+    assert "aodnet fit --data x" in page
+    monkeypatch.setattr(run_report, "write", write)
+    fit.fit(dataclasses.replace(paths, resume=True), CONFIG)
+    page = (paths.out / "report.html").read_text()
+    assert "Finished: 2 epochs." in page
+    assert "Resumed at epoch 2, step 0." in page
+
+
 def test_config_yaml_holds_every_setting_and_the_data(finished, pairs):
     """It can be given as --config again."""
     path = finished[0].run / "config.yaml"
@@ -109,7 +169,7 @@ def test_history_has_a_row_for_each_epoch(finished):
         "images_per_s",
         "lost",
     }
-    assert [float(row["epoch"]) for row in rows] == [0.0, 1.0]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
     losses_of = finished[1].losses
     for epoch, row in enumerate(rows):
         assert float(row["loss"]) == pytest.approx(np.mean(losses_of[3 * epoch : 3 * epoch + 3]), rel=1e-5)
@@ -163,13 +223,100 @@ def test_a_run_folder_is_not_overwritten(finished, pairs):
     assert sorted(finished[0].run.rglob("*")) == before
 
 
-def test_resume_of_a_finished_run_changes_nothing(finished, pairs, tmp_path):
+def contents(run: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and times of all files."""
+    return {
+        str(path.relative_to(run)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in run.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_resume_of_a_finished_run_changes_nothing(finished, pairs, tmp_path, capsys):
+    """It says so and where the result is; no callback hears of it, nothing is trained on."""
     run = Path(shutil.copytree(finished[0].run, tmp_path / "run"))
-    again = fit.fit(FitPaths((pairs,), run, resume=True), CONFIG)
-    assert again.epochs == 2
-    assert again.best == finished[0].best
-    for name in ("history.csv", "last.weights.h5", "best.weights.h5"):
-        assert (run / name).read_bytes() == (finished[0].run / name).read_bytes()
+    before, said, watch = contents(run), [], Watch()
+    paths = FitPaths((pairs,), run, resume=True)
+    again = fit.fit(paths, CONFIG, say=said.append, extra=(watch,))
+    assert (again.epochs, again.best, again.was_done) == (2, finished[0].best, True)
+    assert (said, watch.calls) == ([], [])
+    assert contents(run) == before
+    cli_fit._tell(again, paths)
+    told = capsys.readouterr().out
+    assert f"the run in '{run}' is finished already: 2 epochs. Nothing was changed." in told
+    assert f"'{run}/best.weights.h5'" in told
+    assert "trained" not in told
+
+
+def test_pictures_are_of_different_scenes(tmp_path):
+    """Evenly spread, the same every time, with the keys of their records."""
+    folder = make_dataset(tmp_path, {"train": 1, "validation": 5}, size=(24, 32), variants=3)
+    now = run.prepare(FitPaths((folder,), tmp_path / "run"), CONFIG, (0, 1), print)
+    shown = validation_pictures.choose(now)
+    keys = [data.key_at(now.sources, place) for place in range(15)]
+    places = [keys.index(one.key) for one in shown]
+    scenes = {values["key"]: values["scene"] for values in read_records(folder, "validation")}
+    assert len({scenes[one.key] for one in shown}) == len(shown) == 4
+    held = [batch["hazy"].numpy() for batch in now.validation_places()]
+    for place, one in zip(places, shown, strict=True):
+        np.testing.assert_array_equal(one.hazy, held[place])
+    assert [one.key for one in validation_pictures.choose(now)] == [one.key for one in shown]
+    assert [len(validation_pictures.choose(now, count)) for count in (1, 2, 9)] == [1, 2, 5]
+
+
+def test_the_same_dataset_twice_is_refused(pairs, tmp_path, monkeypatch):
+    """Also by another spelling, a link or a copy."""
+    monkeypatch.chdir(pairs)
+    (tmp_path / "link").symlink_to(pairs)
+    for other in (pairs, Path(), tmp_path / "link"):
+        with pytest.raises(UsageError, match=r"given twice.*received .* and .*hold the same shards.*--weights"):
+            run.prepare(FitPaths((pairs, other), tmp_path / "run"), CONFIG, (0, 1), print)
+
+
+def test_next_commands_name_all_data_and_can_be_pasted(finished, pairs, tmp_path, capsys):
+    other = make_dataset(tmp_path / "my own", {"train": 1, "validation": 1}, size=(24, 32), variants=1)
+    cli_fit._tell(finished[0], FitPaths((pairs, other), finished[0].run))
+    lines = [line.removeprefix("next: ") for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
+    best = f"{finished[0].run}/best.weights.h5"
+    first = ["aodnet", "evaluate", "--model", best, "--data", str(pairs), "--out", "runs/evaluation-1"]
+    second = [*first[:5], str(other), "--out", "runs/evaluation-2", "--split", "validation"]
+    assert [shlex.split(line) for line in lines] == [first, second]
+
+
+def test_what_can_be_refused_comes_before_training_is_told_of(finished, pairs, tmp_path):
+    """A checkpoint of another network, and data of which no validation is left, too."""
+    one = resumable(finished, tmp_path)
+    saved, _ = checkpoint.load_newest(one / "checkpoints")
+    arrays = [np.zeros((2, 2), np.float32), *saved.arrays[1:]]
+    checkpoint.save(one / "checkpoints", dataclasses.replace(saved, epoch=1, step=1, arrays=arrays))
+    copy = without(pairs, tmp_path / "copy", "validation", Path.unlink)
+    jobs = (
+        FitPaths((pairs,), one, resume=True),
+        FitPaths((copy,), tmp_path / "new", on_damage="skip"),
+    )
+    for paths in jobs:
+        said: list[str] = []
+        with pytest.raises(RefusedError):
+            fit.fit(paths, CONFIG, say=said.append)
+        assert not [line for line in said if line.startswith("training on")]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_log_is_told_of_the_first_step_and_then_now_and_then(pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
+    now, said = [0.0], []
+    monkeypatch.setattr(telling.time, "monotonic", lambda: now[0])
+    step = trainer.Trainer.step
+    monkeypatch.setattr(
+        trainer.Trainer, "step", lambda self, batch: now.__setitem__(0, now[0] + 16.0) or step(self, batch)
+    )
+    fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG, say=said.append)
+    lines = [line for line in said if line.startswith(("starting", "at step", "validating"))]
+    assert lines[0] == "starting step 1 of 3 of epoch 1 of 2; the first one takes longer, as it is compiled."
+    later = ["at step 2 of 3 of epoch 1 of 2", "at step 1 of 3 of epoch 2 of 2", "at step 3 of 3 of epoch 2 of 2"]
+    assert [line.partition(",")[0] for line in lines[1:]] == later
+    assert said[0].startswith("training on")
+    assert said[0].endswith(": 2 epochs of 3 steps.")
 
 
 # --- learning ---
@@ -415,7 +562,7 @@ def test_resume_from_a_checkpoint_of_another_network_is_refused(finished, pairs,
     run = resumable(finished, tmp_path)
     saved, _ = checkpoint.load_newest(run / "checkpoints")
     arrays = [np.zeros((2, 2), np.float32), *saved.arrays[1:]]
-    checkpoint.save(run / "checkpoints", dataclasses.replace(saved, step=1, arrays=arrays))
+    checkpoint.save(run / "checkpoints", dataclasses.replace(saved, epoch=1, step=1, arrays=arrays))
     with pytest.raises(RefusedError, match="The checkpoint does not fit"):
         fit.fit(FitPaths((pairs,), run, resume=True), CONFIG)
 
@@ -431,7 +578,7 @@ def test_damaged_newest_checkpoint_falls_back_and_says_so(finished, pairs, tmp_p
     assert again.epochs == 2
     rows = read_history(run / "history.csv")
     expected = read_history(finished[0].run / "history.csv")
-    assert [row["epoch"] for row in rows] == [0.0, 1.0]
+    assert [row["epoch"] for row in rows] == [1.0, 2.0]
     assert rows[1]["loss"] == pytest.approx(expected[1]["loss"], rel=1e-4)
 
 
@@ -761,9 +908,10 @@ def test_skip_goes_on_without_damaged_validation_records(pairs, tmp_path):
     now = run.prepare(FitPaths((copy,), tmp_path / "run", on_damage="skip"), CONFIG, (0, 1), print)
     held = [batch["hazy"].numpy() for batch in now.validation_places()]
     assert [len(batch) for batch in held] == [0, 1]
-    for found in (list(now.validation), now.examples(1), now.examples(4)):
-        (batch,) = found
-        np.testing.assert_array_equal(batch["hazy"], held[1])
+    (batch,), (shown,) = now.validation, validation_pictures.choose(now)
+    np.testing.assert_array_equal(batch["hazy"], held[1])
+    np.testing.assert_array_equal(shown.hazy, held[1])
+    assert shown.key == data.key_at(now.sources, 1, on_damage="skip")
     network = trainer_of(CONFIG)
     assert math.isfinite(network.validate(now.validation)["val_psnr_rgb"])
     assert network.find_bad(now.validation_places()) is None
@@ -839,9 +987,9 @@ def test_memory_and_other_processes_are_told_apart(pairs, tmp_path):
 def test_processes_agree_again_after_a_rollback(finished, pairs, tmp_path, monkeypatch):
     one = resumable(finished, tmp_path)
     two = run.prepare(FitPaths((pairs,), one), dataclasses.replace(CONFIG, on_nan="rollback"), (0, 2), print)
-    monkeypatch.setattr(fit.faults.devices, "gather", lambda *_: [1.0, 2.0])
+    monkeypatch.setattr(fit.faults.devices, "gather", lambda _, values, *__: [values, [0.0, *values[1:]]])
     before = sorted((path.name, path.read_bytes()) for path in (one / "checkpoints").iterdir())
-    with pytest.raises(RefusedError, match="The workers do not begin alike"):
+    with pytest.raises(RefusedError, match=r"The workers do not begin alike.*received another --epochs from worker 1"):
         fit.faults.roll_back(trainer_of(CONFIG, 6), two, fit.NotFinite("loss", 1, 1))
     assert sorted((path.name, path.read_bytes()) for path in (one / "checkpoints").iterdir()) == before
 
@@ -851,16 +999,18 @@ def test_best_weights_go_back_with_the_run(finished, pairs, tmp_path):
     one = resumable(finished, tmp_path)
     best = one / "best.weights.h5"
     now = run.prepare(FitPaths((pairs,), one), CONFIG, (0, 1), print)
-    saved = run.state(now, [], 1, 2)
+    saved = run_state.state(now, [], 1, 2)
     written = best.read_bytes()
     best.write_bytes(b"of a later epoch")
-    assert run.recall(now, saved).names == ()
+    assert run_state.recall(now, saved).names == ()
     assert best.read_bytes() == written
-    run.recall(now, dataclasses.replace(saved, names=(), arrays=[]))
+    run_state.recall(now, dataclasses.replace(saved, names=(), arrays=[]))
     assert not best.exists()
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "epochs 1 to 2, received 0"), (b"epoch\n0,x\n", "a table of")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "rows of epochs 1 to 2, received none"), (b"epoch\n0,x\n", "a table of")]
+)
 def test_run_without_its_history_is_refused(finished, pairs, tmp_path, content, message):
     one = resumable(finished, tmp_path)
     (one / "history.csv").unlink()
@@ -925,10 +1075,10 @@ def test_start_that_was_killed_before_its_first_checkpoint_is_made_again(pairs, 
     (out / "checkpoints").mkdir()
     (out / "checkpoints" / "epoch-00000-step-0000000.npz.1-0123abcd-0.tmp").write_text("")
     assert (out / "config.yaml").exists()
-    assert run.find_start(FitPaths((pairs,), out), is_chief=True)[1] == []
+    assert run_state.find_start(FitPaths((pairs,), out), is_chief=True)[1] == []
     (out / "config.yaml").write_text("epochs: 3")
     with pytest.raises(RefusedError, match="is not empty"):
-        run.find_start(FitPaths((pairs,), out), is_chief=True)
+        run_state.find_start(FitPaths((pairs,), out), is_chief=True)
 
 
 @pytest.mark.parametrize("changes", [{"seed": -1}, {"seed": 2**32}, {"shuffle_mb": math.inf}], ids=str)
@@ -949,8 +1099,9 @@ def test_weight_decay_of_0_is_allowed(pairs, tmp_path):
 
 def options_of(*words: str) -> tuple[FitPaths, FitConfig]:
     parser = argparse.ArgumentParser()
-    cli_fit.add_fit_options(parser)
-    return cli_fit.read_fit_options(parser.parse_args(words))
+    cli_options.add_training_options(parser, FitPaths, "run")
+    given = parser.parse_args(words)
+    return cli_options.read_data(given, FitPaths), cli_options.read_settings(given)
 
 
 def test_data_and_weights_are_read():

@@ -38,6 +38,8 @@ def halved(x: np.ndarray) -> np.ndarray:
 def loop(name: str, clean: np.ndarray, restored: np.ndarray) -> float:
     """One term of one example, in float64."""
     difference = restored.astype(np.float64) - clean
+    if name == "log-mse":
+        return float(np.log((difference**2).mean() + 1e-5))
     if name in ("l2", "l1", "charbonnier"):
         values = {"l2": difference**2, "l1": np.abs(difference), "charbonnier": np.hypot(difference, 0.001)}
         return float(values[name].mean())
@@ -74,6 +76,20 @@ def test_worked_by_hand():
     assert float(losses.ssim(clean, restored)[0]) == pytest.approx(1.0 - 1e-4 / (0.25 + 1e-4), rel=1e-4)
 
 
+def test_logarithm_follows_psnr():
+    """PSNR = -10 log10(MSE): equal steps of the loss are equal steps in decibels, whatever the picture."""
+    psnr = [metrics.psnr(n.astype(np.float64), c.astype(np.float64), data_range=1.0) for n, c in zip(NEAR, CLEAN)]  # noqa: B905
+    np.testing.assert_allclose(-10.0 / np.log(10.0) * losses.log_mse(CLEAN, NEAR).numpy(), psnr, atol=0.01)
+    assert losses.least({"log-mse": 0.1, "ssim": 0.5}) == pytest.approx(-1.1513, abs=1e-4)
+    assert losses.least({"l1": 1.0}) == 0.0
+
+
+def test_terms_without_the_logarithm():
+    assert losses.without_logarithm({"log-mse": 0.1, "ssim": 0.5}) == {"l2": 0.1, "ssim": 0.5}
+    assert losses.without_logarithm({"l2": 1.0, "log-mse": 0.5}) == {"l2": 1.5}
+    assert losses.without_logarithm({"l1": 1.0}) == {"l1": 1.0}
+
+
 def test_five_scales_are_tensorflows():
     """Of sides that halve evenly. TensorFlow's exponents are the paper's, whose sum is 1.0001."""
     clean = tf.image.resize(CLEAN, (192, 192), "bicubic")
@@ -99,9 +115,9 @@ def test_scales_of_a_picture_whose_size_is_not_known_while_tracing(side):
 
 @pytest.mark.parametrize("name", losses.TERMS)
 def test_least_for_equal_and_above_for_others(name):
-    least = losses.EPSILON if name == "charbonnier" else 0.0
+    least = losses.EPSILON if name == "charbonnier" else losses.least({name: 1.0})
     np.testing.assert_allclose(losses.TERMS[name](CLEAN, CLEAN), least, atol=1e-6)
-    assert (losses.TERMS[name](CLEAN, RESTORED).numpy() > 0.01).all()
+    assert (losses.TERMS[name](CLEAN, RESTORED).numpy() > least + 0.01).all()
 
 
 def gradient(name: str, clean: tf.Tensor, restored: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -186,6 +202,7 @@ def test_float32_whatever_the_network_computes_in(kind):
         ("charbonnier=0.16,ms-ssim=0.84", {"charbonnier": 0.16, "ms-ssim": 0.84}),
         (" l2 = 3 ", {"l2": 3.0}),
         ("l1,l2=1e-3", {"l1": 1.0, "l2": 0.001}),
+        ("log-mse=0.1, ssim=0.5", {"log-mse": 0.1, "ssim": 0.5}),
     ],
 )
 def test_parse(text, expected):
@@ -198,7 +215,9 @@ def test_terms_are_those_that_are_read():
 
 @pytest.mark.parametrize("text", ["", "l3", "l2=0", "l2=-1", "l2=x", "l2=nan", "l2=inf", "l2,l2", "l2 l1", "l2,"])
 def test_parse_refuses(text):
-    with pytest.raises(UsageError, match="Expected terms among l2, l1, charbonnier, ssim, ms-ssim with weights above"):
+    with pytest.raises(
+        UsageError, match="Expected terms among l2, log-mse, l1, charbonnier, ssim, ms-ssim with weights above"
+    ):
         losses.parse_loss(text)
 
 

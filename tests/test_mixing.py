@@ -11,7 +11,7 @@ import yaml
 from aodnet_fixtures import make_dataset, noise, read_records
 from conftest import UNIT_M, write_photos
 
-from aodnet import data, encoded, mixing, online, run
+from aodnet import data, decoding, encoded, mixing, online, run
 from aodnet.config import FitConfig, FitPaths
 from aodnet.data import Source
 from aodnet.recipes import check_cameras
@@ -389,6 +389,30 @@ def test_scenes_become_pairs(stored):
         np.testing.assert_array_equal(clean, batch["clean"])
         assert np.isfinite(hazy).all()
         assert 0.02 < np.abs(hazy - clean).mean() < 0.6
+
+
+@pytest.mark.parametrize(("crop", "on_damage"), [(None, "skip"), (16, "fail")])
+def test_a_device_makes_the_same_numbers_of_bytes(squares, stored, crop, on_damage):
+    for folder, names in ((squares, {"hazy", "clean"}), (stored, {"clean", "distance"})):
+        options = {"crop": crop, "batch": 5, "seed": 3, "epoch": 1, "on_damage": on_damage}
+        numbers = arrays(data.training_batches([source_of(folder)], **options))
+        for one, expected in zip(
+            data.training_batches([source_of(folder)], **options, as_bytes=True), numbers, strict=True
+        ):
+            assert {one[name].dtype for name in names} <= {tf.uint8, tf.uint16}
+            assert ("turn" in one, "mirrored" in one) == (crop is not None, crop is None)
+            assert_same([{name: values.numpy() for name, values in decoding.to_numbers(one).items()}], [expected])
+        whole = data.validation_batches([source_of(folder)], as_bytes=True).map(decoding.to_numbers)
+        assert_same(arrays(whole), arrays(data.validation_batches([source_of(folder)])))
+
+
+def test_a_step_takes_bytes_or_numbers(stored):
+    recipes = online.read_recipes(None, [manifest.load(stored)])
+    step = tf.function(lambda batch: online.hazy_and_clean(batch, recipes), jit_compile=True)
+    options = {"crop": 16, "batch": 6, "seed": 0, "epoch": 0}
+    one, other = (next(iter(data.training_batches([source_of(stored)], **options, as_bytes=b))) for b in (True, False))
+    for found, expected in zip(step(one), step(other), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0.0, atol=1.01 / 255.0)
 
 
 def test_offline_and_online_pixels_are_the_same(stored):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from aodnet import cli_trials, lr_finder, overfit
 from aodnet.config import FitConfig
 from aodnet.lr_finder import FinderOptions
 from aodnet.overfit import OverfitOptions
-from hazegen import images, verbs
+from aodnet.strips import CAPTION, GAP, WIDTH
+from hazegen import images, manifest, verbs
 from hazegen.errors import RefusedError, UsageError
 
 CONFIG = FitConfig(batch=2, crop=32, steps=25, learning_rate=0.02, seed=3)
@@ -42,10 +44,12 @@ def test_a_network_that_learns(pairs, tmp_path, capsys):
     assert said.count("loss ") == 13 + 1
     assert "loss of 2 pictures: " in said
     assert said.rstrip().endswith("the network learns.")
-    # Hazy, restored and clean side by side, a row of 32 pixels and 4 of margin for each of two.
+    # Hazy, restored, clean and more side by side, below their captions; a row for each of two.
     picture = images.decode(out.read_bytes(), "o.png")
-    assert picture.shape == (2 * 36, 3 * 32, 3)
-    hazy, restored, clean = (picture[:32, start : start + 32].astype(float) for start in (0, 32, 64))
+    width, height = WIDTH + GAP, picture.shape[0] // 2
+    hazy, restored, clean = (
+        picture[CAPTION : height - 2, n * width : n * width + WIDTH].astype(float) for n in range(3)
+    )
     assert abs(restored - clean).mean() < 0.7 * abs(hazy - clean).mean()
     assert [path.name for path in out.parent.iterdir()] == ["o.png"]
 
@@ -230,3 +234,73 @@ def test_it_stops_where_the_loss_has_risen():
 def test_rates_that_cannot_be_used(lowest, highest):
     with pytest.raises(UsageError, match=r"The learning rates are out of range\. Expected a --lowest above 0"):
         FinderOptions(data=(), lowest=lowest, highest=highest)
+
+
+# --- several datasets, damage, and a loss below 0 ---
+
+
+@pytest.mark.parametrize(
+    ("weights", "batch", "counts"), [(None, 4, [3, 1]), ((1.0, 3.0), 4, [1, 3]), ((1.0, 99.0), 2, [1, 2])]
+)
+def test_batch_is_of_all_datasets_by_weight(pairs, tmp_path, weights, batch, counts):
+    """Without weights by their records; none is left out."""
+    other = make_dataset(tmp_path, {"train": 2, "validation": 1}, picture=smooth, variants=1)
+    options = OverfitOptions(data=(pairs, other), weights=weights)
+    run, _ = overfit.begin(options, dataclasses.replace(CONFIG, batch=batch), 1)
+    assert overfit._counts(run.sources, batch) == counts
+    found = overfit._one_batch(run)["clean"].numpy()
+    assert len(found) == sum(min(count, size) for count, size in zip(counts, (4, 2), strict=True))
+    first = [
+        overfit._one_batch(overfit.begin(OverfitOptions((one,)), CONFIG, 1)[0])["clean"][0] for one in options.data
+    ]
+    np.testing.assert_array_equal(found[0], first[0])
+    np.testing.assert_array_equal(found[counts[0]], first[1])
+
+
+@pytest.fixture(scope="module")
+def damaged(pairs, tmp_path_factory) -> Path:
+    """The first of four training records cannot be read."""
+    copy = Path(shutil.copytree(pairs, tmp_path_factory.mktemp("damaged") / "copy"))
+    shard = copy / manifest.load(copy).shards_of("train")[0].name
+    content = bytearray(shard.read_bytes())
+    content[200] ^= 1
+    shard.write_bytes(content)
+    return copy
+
+
+def test_damage_ends_a_trial_or_is_skipped_and_told(damaged, tmp_path, capsys):
+    short = ("--data", damaged, "--batch", 4, "--crop", 32)
+    assert ran(cli_trials.run_overfit, *short, "--out", tmp_path / "o.png", "--steps", 2) == 5
+    assert "hazegen repair" in capsys.readouterr().err
+    skip = (*short, "--on-damage", "skip")
+    ran(cli_trials.run_overfit, *skip, "--out", tmp_path / "o.png", "--steps", 2)
+    said = capsys.readouterr()
+    assert "loss of 3 pictures: " in said.out
+    assert "eft out because they are damaged: 1 (1 of '" in said.out + said.err
+    find = (
+        *skip,
+        "--batch",
+        1,
+        "--steps",
+        16,
+        "--weights",
+        1,
+        "--out",
+        tmp_path / "f",
+        "--loss",
+        "log-mse=0.1, ssim=0.5",
+    )
+    assert ran(cli_trials.run_find_lr, *find) == 0
+    assert "eft out because they are damaged: " in capsys.readouterr().out
+    with (tmp_path / "f.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert min(float(row["loss"]) for row in rows) < 0.0 < min(float(row["relative_loss"]) for row in rows)
+
+
+def test_loss_below_0_has_a_share_too(pairs, tmp_path):
+    """By its squared error, as that of the same network trained with it would be told."""
+    config = dataclasses.replace(CONFIG, loss="log-mse")
+    done = overfit.overfit(OverfitOptions(data=(pairs,), out=tmp_path / "o.png"), config)
+    assert done.first < 0.0
+    assert 0.0 < done.left < 0.7
+    assert done.learned

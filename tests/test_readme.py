@@ -14,6 +14,8 @@ from hazegen.depth import conventions
 from hazegen.recipe import Draw, Recipe
 
 README = Path(__file__).parent.parent / "README.md"
+# One short epoch: what a run does after the first one is test_fit.py's matter.
+SHORT = ("--epochs", "1", "--crop", "48", "--validation-crop", "48")
 
 
 def commands(section: str, page: Path = README) -> list[list[str]]:
@@ -34,6 +36,7 @@ def workplace(make_photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def test_commands_and_code_work_as_printed(workplace: Path) -> None:
+    """As printed, but for two epochs with the settings that a user gets, and one short epoch of the run that is logged."""
     programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
     listed = commands("Your own photos") + commands("Weights & Biases")
     assert [words[:2] for words in listed] == [
@@ -49,8 +52,10 @@ def test_commands_and_code_work_as_printed(workplace: Path) -> None:
         ["hazegen", "publish"],
         ["aodnet", "fit"],
     ]
+    less = {"runs/first": ("--epochs", "2"), "runs/logged": SHORT}
     for program, *words in listed:
-        assert programs[program](words) == 0, (program, words)
+        more = less[words[words.index("--out") + 1]] if words[0] == "fit" else ()
+        assert programs[program]([*words, *more]) == 0, (program, words)
     assert (workplace / "preview.png").is_file()
     assert (workplace / "restored" / "foggy.jpg").is_file()
     code = README.read_text().partition("<!-- five lines: a test runs them -->\n```python\n")[2].partition("```")[0]
@@ -69,9 +74,8 @@ def test_commands_of_training_work_as_printed(workplace: Path) -> None:
     assert [words[:2] for words in listed] == [
         ["hazegen", "make"], ["aodnet", "fit"], ["aodnet", "fit"], ["aodnet", "export"],
     ]  # fmt: skip
-    less = {"fit": ["--epochs", "1", "--crop", "48", "--validation-crop", "48"]}
     for program, *words in listed:
-        assert programs[program]([*words, *less.get(words[0], [])]) == 0, (program, words)
+        assert programs[program]([*words, *(SHORT if words[0] == "fit" else ())]) == 0, (program, words)
     assert (workplace / "aodnet.onnx").is_file()
 
 
@@ -81,8 +85,7 @@ def test_first_minutes_with_wandb_work_as_printed(tmp_path: Path, monkeypatch: p
     programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
     listed = commands("The first five minutes", README.parent / "docs" / "wandb.md")
     assert [words[1] for words in listed] == ["samples", "make", "publish", "publish", "fit", "evaluate"]
-    less = {"samples": ["--scenes", "5", "--width", "96", "--height", "72"]}
-    less["fit"] = ["--epochs", "1", "--crop", "48", "--validation-crop", "48"]
+    less = {"samples": ("--scenes", "5", "--width", "96", "--height", "72"), "fit": SHORT}
     for program, *words in listed:
         assert programs[program]([*words, *less.get(words[0], [])]) == 0, (program, words)
     kept = sorted(path.parent.parent.parent.name for path in tmp_path.glob("**/offline-run-*/run-*.wandb"))

@@ -100,7 +100,7 @@ def test_run_obeys_the_sweep(swept: Swept) -> None:
     assert given == (0.0005, "l1=1, ssim=0.2", 16, 0.1)
     demo = configs.read_config(configs.find_config("demo", "training"), FitConfig)
     assert (resolved.batch, resolved.epochs) == (demo["batch"], 1)
-    assert "trained 1 epochs" in swept.said["sound"]
+    assert "trained 1 epoch on" in swept.said["sound"]
     assert (run.state, run.project, run.exit_code) == ("finished", "aodnet", 0)
     assert run.config["learning-rate"] == run.config["learning_rate"] == 0.0005
 

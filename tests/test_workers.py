@@ -6,12 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from aodnet_fixtures import make_dataset, smooth
 
-from aodnet import checkpoint, cli_fit, fit, run_folder, workers
+from aodnet import checkpoint, cli_fit, faults, fit, run_folder, workers
+from aodnet import run as runs
 from aodnet.config import FitConfig, FitPaths
 from aodnet.workers import Cluster, WorkerOptions, expand_nodes, join_cluster, read_cluster
 from hazegen import config
@@ -163,6 +165,47 @@ def test_worker_ends_at_once_whatever_it_ends_with(monkeypatch, capsys, tmp_path
     assert f"error: worker 1: {error}" in capsys.readouterr().err
 
 
+def test_workers_that_differ_are_refused_by_the_options_name(tmp_path, monkeypatch):
+    """Each tells the others digests of what it begins with."""
+    folder = make_dataset(tmp_path / "pairs", {"train": 2, "validation": 1}, size=(24, 32), variants=1)
+    told: list[list[float]] = []
+
+    def gather(_, values, *__):
+        told.append(list(values))
+        return told
+
+    monkeypatch.setattr(faults.devices, "gather", gather)
+    paths, settings = FitPaths((folder,), tmp_path / "run"), FitConfig(batch=2, crop=16)
+    trainer = SimpleNamespace(strategy=None)
+    differing = (
+        (paths, settings, 0, "none"),
+        (dataclasses.replace(paths, out=tmp_path / "other"), settings, 0, "received another --out from worker 1 than"),
+        (
+            paths,
+            dataclasses.replace(settings, checkpoint_steps=9, seed=1),
+            0,
+            "another --seed, --checkpoint-steps from",
+        ),
+        (dataclasses.replace(paths, on_damage="skip"), settings, 3, "another --on-damage, checkpoint from worker 1"),
+    )
+    for paths_here, settings_here, step, message in differing:
+        del told[1:]
+        run = runs.prepare(paths_here, settings_here, (len(told), 2), print)
+        saved = checkpoint.Checkpoint(0, step, [], {})
+        if message == "none":
+            faults.check_together(trainer, run, saved)
+            continue
+        with pytest.raises(RefusedError, match="The workers do not begin alike") as caught:
+            faults.check_together(trainer, run, saved)
+        assert message in str(caught.value)
+
+
+def test_batch_that_cannot_be_dealt_is_refused_before_the_training(tmp_path):
+    folder = make_dataset(tmp_path / "pairs", {"train": 2, "validation": 1}, size=(24, 32), variants=1)
+    with pytest.raises(UsageError, match="The batch is too small to be dealt out"):
+        runs.prepare(FitPaths((folder,), tmp_path / "run"), FitConfig(batch=1, crop=16), (0, 2), print)
+
+
 # --- several devices of this process ---
 
 DEVICES = """
@@ -223,7 +266,7 @@ import json, os, signal, sys
 from aodnet import cli, fit, run_folder, trainer
 
 run_folder.plot_curves = lambda *_: None  # seconds, and not in question here
-fit._tensorboard = lambda _: []
+run_folder.tensorboard = lambda _: []
 step = trainer.Trainer.step
 left = [kill_at]
 
@@ -249,12 +292,13 @@ def free_ports() -> str:
         return ",".join(f"127.0.0.1:{listener.getsockname()[1]}" for listener in (one, other))
 
 
-def run_pair(words: list[str], kill_at: int) -> tuple[list[int], list[str]]:
-    """Exit statuses and messages of two processes that train together, the second killed before step `kill_at`."""
+def run_pair(words: list[str], kill_at: int) -> tuple[list[int], list[tuple[str, str]]]:
+    """Exit statuses, output and messages of two processes that train, the second killed before step `kill_at`."""
     hosts = free_ports()
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, json.dumps((words, kill_at)), str(index), hosts],
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -262,7 +306,7 @@ def run_pair(words: list[str], kill_at: int) -> tuple[list[int], list[str]]:
         for index in (0, 1)
     ]  # fmt: skip
     try:
-        told = [process.communicate(timeout=300)[1] for process in started]
+        told = [process.communicate(timeout=300) for process in started]
     finally:
         for process in started:
             process.kill()
@@ -277,10 +321,15 @@ def test_two_processes_come_to_what_one_does_also_when_one_is_killed(tmp_path, m
     whole, broken = (["--data", str(folder), *SETTINGS, "--out", str(tmp_path / name)] for name in ("whole", "broken"))
     statuses, told = run_pair(whole, 0)
     assert statuses == [0, 0], told
+    first, second = (out.splitlines() for out, _ in told)
+    assert second[0] == f"worker 1 of 2: the chief, worker 0, writes '{tmp_path / 'whole'}' and tells of it."
+    assert second[1].startswith("worker 1 of 2: ended after 1 epoch, ")
+    assert len(second) == 2
+    assert any(line.startswith("trained 1 epoch on 2 devices of 2 workers") for line in first)
     statuses, told = run_pair(broken, 3)  # in the last step, after a checkpoint
     assert statuses == [4, -9], told
-    assert "Another process of the run has ended" in told[0]
-    assert "Start all of them again with --resume" in told[0]
+    assert "Another process of the run has ended" in told[0][1]
+    assert "Start all of them again with --resume" in told[0][1]
     statuses, told = run_pair([*broken, "--resume"], 0)
     assert statuses == [0, 0], told
 
