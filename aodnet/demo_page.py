@@ -19,15 +19,17 @@ DELETE_EVERY, DELETE_AFTER = 600, 3600
 FONTS = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 CSS = """
-.gradio-container {width: 100% !important; max-width: 1240px !important; margin: 0 auto}
+.gradio-container {
+  width: 100% !important; max-width: 1240px !important; margin: 0 auto;
+  overflow: clip !important; /* where it is hidden, nothing within can be sticky */
+}
 .histograms {display: flex; flex-direction: column; gap: 12px}
 .histograms figure {margin: 0}
 .histograms svg {width: 100%; display: block}
 /* On a phone the picture stands above its sliders, and stays in sight while they are moved. */
 @media (max-width: 767px) {
-  .gradio-container {overflow: clip !important}
   .results {display: contents !important}
-  .shown {order: -1; position: sticky; top: 0; z-index: 10; background: var(--body-background-fill)}
+  .shown {order: -1; position: sticky; top: 0; z-index: 100; background: var(--body-background-fill)}
   .more {order: 2}
 }
 .histograms figcaption {display: flex; justify-content: space-between; font-size: 13px}

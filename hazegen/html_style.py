@@ -34,7 +34,7 @@ svg{width:100%;height:auto;display:block}
 table{border-collapse:collapse;font-size:.9rem;line-height:1.4}
 caption{text-align:left;padding-bottom:.3rem}
 th,td{text-align:left;vertical-align:top;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);
-min-width:6rem}
+min-width:5rem;overflow-wrap:break-word}
 th{font-weight:600;color:var(--pale)}
 .n{text-align:right;font-variant-numeric:tabular-nums;min-width:4rem}td.n{white-space:nowrap}
 .t{min-width:17rem}

@@ -110,6 +110,16 @@ def wandb_server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def without_curves() -> Iterator[None]:
+    """Training runs of a module draw no curves.png, which takes a second an epoch: test_run_folder.py draws them."""
+    from aodnet import run_folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_folder, "plot_curves", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
     """Eight scenes of 96 x 64; to be read only."""

@@ -29,6 +29,8 @@ from hazegen import cli as hazegen_cli
 from hazegen import config as configs
 from hazegen import manifest
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 # 6 training records in 3 steps an epoch, with a checkpoint after the second; 4 validation records.
 SETTINGS = ("--batch", "2", "--crop", "16", "--learning-rate", "0.002", "--warmup", "0", "--checkpoint-steps", "2")
 EPOCHS = 3
@@ -39,14 +41,6 @@ PICTURES = 2
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracked-pairs")
     return make_dataset(folder, {"train": 3, "validation": 2}, size=(24, 32), picture=smooth)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_curves() -> Iterator[None]:
-    """A second an epoch, and not in question here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folder, "plot_curves", lambda *_: None)
-        yield
 
 
 def fit(data: Path | str, out: Path, *words: object, epochs: int = EPOCHS) -> int:

@@ -502,8 +502,9 @@ def test_report_shows_tables_pictures_and_levels(evaluated, source):
     page = evaluation_report.write(done_of(evaluated))
     table = evaluated[0].table["other"]["psnr_rgb"]
     for shown in (
-        *ROWS, f"<strong>{table.mean:.2f}</strong>", f"{table.low:.2f} to {table.high:.2f}", PROTOCOLS["rgb"].definition,
-        f"median {table.median:.2f}", "Best: ", "Median: ", "Worst: ", "PSNR [dB] rgb by mean transmission", "other.weig",
+        *ROWS, f"<strong>{table.mean:.2f}</strong>", f"{table.low:.2f} to {table.high:.2f}",
+        PROTOCOLS["rgb"].definition, f"median {table.median:.2f}", "Best: ", "Median: ", "Worst: ",
+        "PSNR [dB] rgb by mean transmission", "other.weights.h5",
         evaluated[0].pictures, "split test of", "aodnet evaluate --model x", "scores.csv",
     ):  # fmt: skip
         assert str(shown) in page, shown

@@ -23,12 +23,15 @@ FAST = {"hazegen.render", "hazegen.kernel", "hazegen.camera"}  # these alone may
 PRINTERS = {name for name in MODULES if name.startswith("hazegen.cli")}
 PRINTERS |= {name for name in MODULES if name.startswith("aodnet.cli_")} | {
     "aodnet.quiet",
+    "aodnet.demo",
+    "aodnet.interrupts",
+    "aodnet.telling",
     "hazegen.verbs",
     "hazegen.progress",
 }
 ONLY_IN = {
     "wandb": {"hazegen.tracking", "hazegen.artifacts", "aodnet.callbacks"},
-    "gradio": {"aodnet.demo"},
+    "gradio": {f"aodnet.demo_{name}" for name in ("page", "setup", "dehaze_tab", "haze_tab")},
     "torch": set(),
 }
 

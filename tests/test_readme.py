@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aodnet import cli as aodnet_cli
+from aodnet import run_folder
 from hazegen import cli as hazegen_cli
 from hazegen import gallery
 from hazegen.depth import conventions
@@ -36,7 +37,7 @@ def workplace(make_photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def test_commands_and_code_work_as_printed(workplace: Path) -> None:
-    """As printed, but for two epochs with the settings that a user gets, and one short epoch of the run that is logged."""
+    """As printed, but for two epochs with the settings of a user, and one short epoch of the run that is logged."""
     programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
     listed = commands("Your own photos") + commands("Weights & Biases")
     assert [words[:2] for words in listed] == [
@@ -57,6 +58,7 @@ def test_commands_and_code_work_as_printed(workplace: Path) -> None:
         more = less[words[words.index("--out") + 1]] if words[0] == "fit" else ()
         assert programs[program]([*words, *more]) == 0, (program, words)
     assert (workplace / "preview.png").is_file()
+    assert (workplace / "runs" / "first" / "curves.png").is_file()
     assert (workplace / "restored" / "foggy.jpg").is_file()
     code = README.read_text().partition("<!-- five lines: a test runs them -->\n```python\n")[2].partition("```")[0]
     scope: dict[str, object] = {}
@@ -64,8 +66,9 @@ def test_commands_and_code_work_as_printed(workplace: Path) -> None:
     assert scope["net"].count_params() == 1761  # type: ignore[attr-defined]
 
 
-def test_commands_of_training_work_as_printed(workplace: Path) -> None:
+def test_commands_of_training_work_as_printed(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, but for one short epoch each, and a second dataset of the same photos."""
+    monkeypatch.setattr(run_folder, "plot_curves", lambda *_: None)
     programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
     for seed, out in enumerate(("dataset", "other")):
         made = ["make", "--images", "photos", "--depth", "depth", "--depth-scale", "0.001", "--out", out]
@@ -82,6 +85,7 @@ def test_commands_of_training_work_as_printed(workplace: Path) -> None:
 def test_first_minutes_with_wandb_work_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, but for fewer scenes, small ones, and one short epoch."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_folder, "plot_curves", lambda *_: None)
     programs = {"hazegen": hazegen_cli.main, "aodnet": aodnet_cli.main}
     listed = commands("The first five minutes", README.parent / "docs" / "wandb.md")
     assert [words[1] for words in listed] == ["samples", "make", "publish", "publish", "fit", "evaluate"]

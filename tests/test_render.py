@@ -49,7 +49,6 @@ hazes = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(hazes, st.integers(1, 70), st.integers(1, 70), st.sampled_from(["srgb", "linear"]), st.integers(0, 2**32))
 def test_fast_renderer_is_the_reference_to_one_code_value(haze, height, width, color_space, seed):
     clean, distance_m, camera = scene(height, width, seed)

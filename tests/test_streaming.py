@@ -35,6 +35,7 @@ needs_s3 = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("moto", "boto3", "flask", "s3fs")),
     reason="moto[server], boto3 and s3fs are not installed: pip install 'hazegen[dev]'",
 )
+pytestmark = pytest.mark.usefixtures("without_curves")
 CONFIG = FitConfig(epochs=2, batch=4, crop=16, learning_rate=2e-3, warmup=0.0, checkpoint_steps=3)
 
 

@@ -16,7 +16,9 @@ from aodnet import checkpoint
 from hazegen import images, manifest, records
 from hazegen.errors import RefusedError
 
-# One epoch of few steps: the curves and pictures of an epoch's end cost more than its training.
+pytestmark = pytest.mark.usefixtures("without_curves")
+
+# One epoch of few steps: the pictures of an epoch's end cost more than its training.
 CONFIG = dataclasses.replace(runs.CONFIG, epochs=1, loss="l2")
 
 
