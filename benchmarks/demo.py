@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure(size: tuple[int, int], repeats: int) -> list[Row]:
-    from aodnet import demo, demo_dehaze, demo_dehaze_tab, demo_haze, demo_haze_tab
+    from aodnet import demo, demo_dehaze, demo_dehaze_tab, demo_haze, demo_haze_tab, demo_recipe
     from aodnet.demo_setup import Setup
     from aodnet.quiet import load_tensorflow
 
@@ -66,7 +66,7 @@ def measure(size: tuple[int, int], repeats: int) -> list[Row]:
         networks = demo_dehaze.load_networks({"rooms": "rooms"})
         setup = Setup(networks, workplace, 40_000_000, 50_000_000)
         photo, depth = write_inputs(workplace / "scratch", size)
-        controls = {name: getattr(demo_haze.Settings(), name) for name in demo_haze.Settings.__dataclass_fields__}
+        controls = {name: getattr(demo_recipe.Settings(), name) for name in demo_recipe.Settings.__dataclass_fields__}
         controls |= {"color_space": next(iter(demo_haze_tab.SPACES))}
         scene = {
             "kind": demo_haze_tab.UPLOAD,
@@ -82,7 +82,7 @@ def measure(size: tuple[int, int], repeats: int) -> list[Row]:
 
         def make(folder: Path, _: int) -> Iterator[Any]:
             demo_haze.load.cache_clear()
-            demo_haze.for_screen.cache_clear()
+            demo_haze.load_for_screen.cache_clear()
             return demo_haze_tab.show_haze(setup, scene | controls, folder, nothing)
 
         def again(folder: Path, number: int) -> Iterator[Any]:

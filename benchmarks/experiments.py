@@ -119,10 +119,12 @@ def run_trial(
     first = native.from_keras(model.build_aodnet(settings["seed"], settings["filters"]))
     if settings["start"]:
         first = np.load(out / f"{settings['start']}.npz")["weights"]
+    if settings["mean_of"]:
+        first = np.mean([np.load(out / f"{name}.npz")["weights"] for name in settings["mean_of"]], axis=0)
     run, curve = native.Run(settings["filters"], first), []
     began, used = time.perf_counter(), time.process_time()
     tables = draw_tables([len(part.keys) for part in parts], shares, scenes, settings)
-    end = settings["until"] or settings["steps"]
+    end = 0 if settings["mean_of"] else settings["until"] or settings["steps"]
     while run.step < end:
         hazes, at = next(tables), run.step
         while run.step < min(at + TABLE_STEPS, end):

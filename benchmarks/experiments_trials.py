@@ -1,5 +1,6 @@
 """The trials of benchmarks/experiments.py, by name; docs/experiments.md says what came of each."""
 
+from pathlib import Path
 from typing import Any
 
 # Everything that a trial may change.
@@ -25,6 +26,7 @@ BASE: dict[str, Any] = {
     "seed": 0,
     "filters": 3,
     "start": None,
+    "mean_of": None,  # two trials, of whose weights this is the mean; nothing is trained
 }
 
 BOTH = {"rooms": 0.75, "procedural": 0.25}
@@ -79,6 +81,27 @@ MORE_STREETS = {
 MORE_INDOORS = {
     "recipe": {"reside-its": 0.7, "haze-aug-like": 0.1, "reside-ots": 0.15, "outdoor-visibility": 0.05},
 }
+ITS_DIM = str(Path(__file__).with_name("its-dim.yaml"))
+LONGER = {"batch": 8, "steps": 24000, "data": {"rooms": 0.65, "procedural": 0.35}}
+MIXED = {
+    "recipe": {
+        "rooms": {"reside-its": 0.86, "haze-aug-like": 0.05, "reside-ots": 0.06, "outdoor-visibility": 0.03},
+        "procedural": {"reside-its": 0.02, "reside-ots": 0.93, "outdoor-visibility": 0.05},
+    },
+}
+# Pictures far darker than daylight haze had come out nearly black.
+DIM = {
+    "recipe": {
+        "rooms": {"reside-its": 0.74, ITS_DIM: 0.15, "reside-ots": 0.07, "outdoor-visibility": 0.04},
+        "procedural": {"reside-its": 0.02, ITS_DIM: 0.1, "reside-ots": 0.83, "outdoor-visibility": 0.05},
+    },
+}
+ALONE = {
+    "data": {"procedural": 1.0},
+    "recipe": {
+        "reside-its": 0.5, ITS_DIM: 0.08, "haze-aug-like": 0.07, "reside-ots": 0.25, "outdoor-visibility": 0.1,
+    },
+}  # fmt: skip
 LATE = {"crop": 128, "warmup": 0.05, "final_share": 0.01, "steps": 5000}
 TRIALS: dict[str, dict[str, Any]] = {
     "its-alone": {"recipe": {"reside-its": 1.0}},
@@ -99,8 +122,12 @@ TRIALS: dict[str, dict[str, Any]] = {
     "rooms-4": LONG | LATE | DARKER | {"start": "rooms-3", "batch": 8, "steps": 3000},
     "rooms-5": LONG | LATE | DARKER | STREETS | {"start": "rooms-4", "batch": 8, "steps": 2500, "learning_rate": 0.002},
     "rooms-6": LONG | LATE | DARKER | MORE_STREETS | {"start": "rooms-5", "batch": 8, "steps": 4500},
+    "rooms-7": LONG | LATE | DARKER | LONGER | MIXED | {"start": "rooms-6"},
+    "rooms-8": LONG | LATE | DARKER | LONGER | DIM | {"start": "rooms-7", "steps": 18000},
+    "rooms-9": {"mean_of": ("rooms-7", "rooms-8")},
     "procedural": LONG | PROCEDURAL | {"batch": 8, "steps": 2000, "warmup": 0.05, "final_share": 0.01},
     "procedural-2": LONG | LATE | PROCEDURAL | MORE_INDOORS | {"start": "procedural", "batch": 8, "steps": 3000},
+    "procedural-3": LONG | LATE | DARKER | ALONE | {"start": "procedural", "batch": 8, "steps": 9000},
     **{f"width-{filters}": SMALL | {"filters": filters, "steps": 1500, "batch": 8} for filters in (3, 8, 16, 32)},
     **{f"seed{seed}": {"data": BOTH, "steps": 1200, "seed": seed} for seed in range(10)},
 }
