@@ -13,8 +13,20 @@ from typing import Any
 import yaml
 
 from hazegen import card_loading, croissant, stores
-from hazegen.errors import VerifyError
-from hazegen.manifest import INPUTS, MANIFEST, PLAN, SPLITS, Manifest, check_shards, check_tables, digest, load, write
+from hazegen.errors import HazegenError, VerifyError
+from hazegen.manifest import (
+    INPUTS,
+    MANIFEST,
+    PLAN,
+    SPLITS,
+    Manifest,
+    check_shards,
+    check_tables,
+    digest,
+    load,
+    sha256,
+    write,
+)
 from hazegen.preview import preview
 
 README = "README.md"
@@ -37,13 +49,34 @@ def write_card(folder: Path) -> None:
 
     known = load(folder)
     check_shards(folder, known.shards)
+    # Whoever is killed from here on leaves no whole card.
+    (folder / README).unlink(missing_ok=True)
     preview(folder, folder / PREVIEW, PAIRS_SHOWN)
-    beside = {name: (folder / name).read_bytes() for name in (MANIFEST, INPUTS)}
-    metadata = croissant.croissant(known, name_of(known), beside)
+    metadata = croissant.croissant(known, name_of(known), _files_beside(folder, known))
     stores.write_text(folder / croissant.CROISSANT, [json.dumps(metadata, indent=1), "\n"])
     made = made_by(known, verb(folder)) if known.sources else ""
     write_page(folder, folder / PAGE, known, made, card_loading.blocks(known))
     stores.write_text(folder / README, [_markdown(known, made)])
+
+
+def write_missing(folder: Path) -> None:
+    """Writes the card of the finished dataset in `folder`, unless it is whole.
+
+    Raises:
+        HazegenError: As `write_card` does; it says that the dataset itself is finished.
+    """
+    if has_card(folder):
+        return
+    try:
+        write_card(folder)
+    except HazegenError as error:
+        raise type(error)(f"The dataset in '{folder}' is finished, but its card cannot be written. {error}") from error
+
+
+def _files_beside(folder: Path, known: Manifest) -> dict[str, tuple[int, str]]:
+    """Sizes and SHA-256 of the files beside the shards that metadata names; the table may be larger than the memory."""
+    digests = {MANIFEST: sha256(folder / MANIFEST), INPUTS: known.tables[INPUTS]}
+    return {name: ((folder / name).stat().st_size, told) for name, told in digests.items()}
 
 
 def rewrite(folder: Path, given: Mapping[str, str]) -> tuple[Manifest, tuple[str, ...]]:
@@ -51,12 +84,15 @@ def rewrite(folder: Path, given: Mapping[str, str]) -> tuple[Manifest, tuple[str
 
     Returns:
         The manifest, and the names of the fields that were other ones before.
+
+    Raises:
+        RefusedError, VerifyError: As `write_card`; or the table of inputs is not what the manifest says.
     """
     known = load(folder)
+    check_tables(folder, known)
     about = dataclasses.replace(known.about, **given)
     changed = tuple(name for name, text in vars(about).items() if text != getattr(known.about, name))
     if changed:
-        check_tables(folder, known)
         # A run that is killed from here on leaves no card, and the next one sees that.
         (folder / README).unlink(missing_ok=True)
         known = write(folder, dataclasses.replace(known, about=about))
@@ -65,8 +101,14 @@ def rewrite(folder: Path, given: Mapping[str, str]) -> tuple[Manifest, tuple[str
 
 
 def has_card(folder: Path) -> bool:
-    """Whether all files of the card are there."""
-    return all((folder / name).is_file() for name in FILES)
+    """Whether all files of the card are there, and tell of the manifest that is there, not of a former one."""
+    if not all((folder / name).is_file() for name in FILES):
+        return False
+    try:
+        told = json.loads((folder / croissant.CROISSANT).read_bytes())["distribution"][0]["sha256"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return bool(told == sha256(folder / MANIFEST))
 
 
 def name_of(known: Manifest) -> str:
@@ -172,8 +214,8 @@ def _title(known: Manifest) -> list[str]:
 
 
 def _inline(value: object) -> str:
-    """`value` on one line of Markdown, with nothing in it that ends a cell of a table."""
-    return " ".join(str("none" if value is None else value).split()).replace("|", "\\|")
+    """`value` on one line of Markdown, with nothing in it that ends a cell of a table or begins a tag of HTML."""
+    return " ".join(str("none" if value is None else value).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _table(left: str, right: str, rows: Iterable[tuple[str, object]]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hazegen import card_numbers, card_words, card_worst, croissant, html, stores
+from hazegen.card import WHAT
 from hazegen.card_facts import Facts, Look, cut, gather
 from hazegen.html import Markup
 from hazegen.manifest import SPLITS, Manifest
@@ -16,7 +17,6 @@ MOST_BYTES = 5_000_000
 # Widths [px] and qualities of the pictures: noise does not compress, and half the width has a quarter of it.
 LOOKS = (Look(420, 80), Look(320, 60), Look(200, 40), Look(100, 25))
 WIDTH_IN_STRIP = 300
-WHAT = {"pairs": "Hazy/clean pairs", "scenes": "Scenes for haze that is drawn in training"}
 
 
 def write_page(folder: Path, out: Path, known: Manifest, made: str, loading: Sequence[str]) -> None:

@@ -1,11 +1,11 @@
 """What the page of a dataset says in words: recipe and where it comes from, loading, licence, limits."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hazegen import config, croissant, html
+from hazegen.card import versions_text
 from hazegen.card_facts import Facts, cut
 from hazegen.html import Markup
 from hazegen.manifest import Manifest, digest
@@ -60,7 +60,7 @@ def _sources(known: Manifest, made: str) -> list[Markup]:
         (
             cut(source["recipe"].get("name")),
             "several" if source["seed"] is None else source["seed"],
-            cut(source["digest"], 12),
+            str(source["digest"])[:12],
             cut((source.get("about") or {}).get("license") or "not stated"),
         )
         for source in known.sources[:MOST_SOURCES]
@@ -97,12 +97,11 @@ def licence(known: Manifest) -> list[Markup]:
 
 def limits(known: Manifest) -> list[Markup]:
     """What results on this dataset cannot show, and what tells it from others."""
-    versions = ", ".join(f"{name} {text}" for name, text in sorted(known.versions.items()))
     told = [
         ("digest of the shards", digest(known)),
         ("schema version", known.schema_version),
         ("seed", "several" if known.seed is None else known.seed),
-        ("made with", versions),
-        *(("and with", json.dumps(also, sort_keys=True)) for also in known.also_made_with[:MOST_VERSIONS]),
+        ("made with", versions_text(known.versions)),
+        *(("and with", versions_text(also)) for also in known.also_made_with[:MOST_VERSIONS]),
     ]
     return [html.bullets(croissant.limits(known)), html.table((), ((name, cut(value)) for name, value in told))]

@@ -9,7 +9,7 @@ DESCRIPTION = "Turns clean photos and depth maps into physically right hazy/clea
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit status (README, exit codes)."""
+    """Runs one command and returns its exit status (docs/README.md, exit codes)."""
     verbs: dict[str, tuple[str, Verb]] = {
         "samples": ("procedural scenes with exact depth, to start without data", cli_make.run_samples),
         "recipes": ("the shipped recipes, and one scene under each", cli_make.run_recipes),

@@ -152,16 +152,17 @@ def _write_card(folder: Path, about: dict[str, Any]) -> None:
 
 def _write_realism(folder: Path, real: Path, out: Path) -> None:
     from hazegen import realism, realism_page
+    from hazegen.card_facts import cut
 
     realism_page.check_out(out, folder)
     found = realism.look(folder, real, lambda text: print(f"  {text}", file=sys.stderr))
     realism_page.write_page(found, real, out)
-    for name in found.real.broken:
-        print(f"warning: '{name}' cannot be read and was left out: {found.real.broken[name]}", file=sys.stderr)
+    for name, why in found.real.broken.items():
+        print(f"warning: '{cut(name)}' cannot be read and was left out: {cut(why)}", file=sys.stderr)
     print(f"{'':<14}{'ours':>9}{'theirs':>9}{'distance':>10}{'chance':>9}")
     for name, one in found.measures.items():
-        means = f"{one.ours.mean():>9.3f}{one.theirs.mean():>9.3f}"
-        print(f"{name:<14}{means}{one.distance:>10.3f}{one.chance:>9.3f}")
+        ours, theirs, distance, chance = realism_page.row(one)
+        print(f"{name:<14}{ours:>9}{theirs:>9}{distance:>10}{chance:>9}")
     for name in found.measures:
         print(realism_page.sentence(found, name))
     if realism.FADE not in found.measures:

@@ -1,4 +1,4 @@
-"""From the results of all shards to a finished dataset: the table of inputs, the manifest, the card."""
+"""From the results of all shards to a finished dataset: the table of inputs, the manifest."""
 
 import csv
 import dataclasses
@@ -128,7 +128,6 @@ def finish(
     known = dataclasses.replace(manifest_of(header, totals), about=_about(former, about))
     known = manifest.write(out, dataclasses.replace(known, also_made_with=_others(header, totals, former)))
     remove_work(out)
-    card.write_card(out)
     return known, totals.counts
 
 

@@ -5,7 +5,7 @@ References:
     (https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html).
 """
 
-import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from hazegen.build import COLUMNS
@@ -59,19 +59,19 @@ MEANINGS = {
 NUMBERS = ("depth_unit", "holes", "sky", "largest_m")
 
 
-def croissant(known: Manifest, name: str, beside: dict[str, bytes]) -> dict[str, Any]:
+def croissant(known: Manifest, name: str, beside: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
     """The Croissant metadata (JSON-LD) of a dataset; its files are named relative to the file itself.
 
     No date of publication: it would differ each time the same dataset is made.
 
     Args:
         name: Of the dataset, in letters, digits, '-', '_' and '.'.
-        beside: Content of manifest.json and inputs.csv.
+        beside: Bytes and SHA-256 of manifest.json, which comes first, and of inputs.csv.
     """
     about = known.about
     stated = {"license": license_url(about.license), "citeAs": about.citation, "isBasedOn": about.source}
     formats = {MANIFEST: "application/json", INPUTS: "text/csv"}
-    files = [_file(n, formats[n], len(data), hashlib.sha256(data).hexdigest()) for n, data in beside.items()]
+    files = [_file(one, formats[one], *told) for one, told in beside.items()]
     files += [_file(shard.name, TFRECORD, shard.bytes, shard.sha256) for shard in known.shards]
     splits = [split for split in SPLITS if known.records_of(split)]
     return {

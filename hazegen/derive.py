@@ -195,8 +195,7 @@ def _finished_before(out: Path, began: float) -> Derived:
     known = manifest.load(out)
     manifest.check_shards(out, known.shards)
     _remove_work(out, known)
-    if not card.has_card(out):
-        card.write_card(out)
+    card.write_missing(out)
     return Derived(out, known, len(known.shards), True, time.monotonic() - began)
 
 
@@ -277,7 +276,7 @@ def _finish(sources: Sequence[Source], index: Index, choice: Choice, tasks: Sequ
     )
     known = manifest.write(out, known)
     _remove_work(out, known)
-    card.write_card(out)
+    card.write_missing(out)
     return known
 
 

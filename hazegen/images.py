@@ -141,7 +141,7 @@ def orientation(data: bytes) -> int:
     """EXIF orientation, 1 (upright) to 8; 1 where the file says nothing valid."""
     try:
         value = Image.open(io.BytesIO(data)).getexif().get(EXIF_ORIENTATION, 1)
-    except SyntaxError:  # Pillow's word for damaged EXIF data, which no viewer minds
+    except (SyntaxError, OSError):  # Pillow's words for damaged EXIF data, which no viewer minds, and for a cut file
         return 1
     return value if value in range(1, 9) else 1
 

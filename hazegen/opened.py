@@ -3,114 +3,30 @@
 Nothing is kept but the manifest and, of the shards that were used last, where each record begins.
 """
 
-import base64
 import bisect
 import functools
 import html
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hazegen import color, heads, images, manifest, preview, records, sampling, scene_records, stores
+from hazegen import heads, manifest, records, stores
 from hazegen.errors import VerifyError
-from hazegen.geometry import Camera
 from hazegen.manifest import SPLITS, Manifest, Shard
-from hazegen.sampling import HazeParams
+from hazegen.opened_record import Record, read_pair, read_scene, row
 
-Pictures = dict[str, NDArray[np.uint8]]
 # From a shard to the places of its records.
 Places = Callable[[Shard], NDArray[np.int64]]
 
 # Shards whose records' places are kept: 16 bytes a record.
-KEPT_SHARDS = 16
-# Records that a notebook shows of a dataset, and the width of their pictures [px].
-SHOWN, SHOWN_WIDTH, SHOWN_QUALITY = 4, 240, 85
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """One record of a dataset of kind pairs.
-
-    Attributes:
-        key: Name of the pair, SCENE#VARIANT.
-        scene: Name of the scene, the same for all its variants.
-        split: train, validation or test.
-        clean: J, sRGB code values, uint8 (height, width, 3).
-        hazy: I, the same.
-        transmission: t in [0, 1], float32 (height, width), or (height, width, 3) where the haze has colour; None
-            where the dataset was made without --maps.
-        mean_transmission: Mean of t.
-        haze: All that was drawn: beta [1/m] and atmospheric_light of red, green and blue, visibility_m, and the rest.
-    """
-
-    key: str
-    scene: str
-    split: str
-    clean: NDArray[np.uint8]
-    hazy: NDArray[np.uint8]
-    transmission: NDArray[np.float32] | None
-    mean_transmission: float
-    haze: HazeParams
-
-    def __repr__(self) -> str:
-        height, width = self.clean.shape[:2]
-        return f"Pair({self.key!r}, {self.split}, {width} x {height}, visibility {self.haze.visibility_m:.4g} m)"
-
-    def _repr_html_(self) -> str:
-        return _row(self)
-
-    def _shown(self) -> tuple[Pictures, str]:
-        shown = {"clean": self.clean, "hazy": self.hazy}
-        if self.transmission is not None:
-            shown["transmission"] = preview.false_colors(color.to_uint16(self.transmission))
-        drawn = (self.haze.beta, self.haze.atmospheric_light)
-        beta, light = (", ".join(f"{value:.4g}" for value in dict.fromkeys(values)) for values in drawn)
-        return shown, f"visibility {self.haze.visibility_m:.4g} m, beta {beta} /m, A {light}"
-
-
-@dataclass(frozen=True, eq=False)
-class SceneRecord:
-    """One record of a dataset of kind scenes, whose haze is drawn in training.
-
-    Attributes:
-        key: Name of the scene.
-        split: train, validation or test.
-        clean: J, sRGB code values, uint8 (height, width, 3).
-        distance_m: d before the recipe's depth_norm [m], float32 (height, width); infinite where there is no surface.
-        along_ray: Whether d is along each pixel's ray, or along the camera's axis.
-        camera: Intrinsics, where they are known.
-    """
-
-    key: str
-    split: str
-    clean: NDArray[np.uint8]
-    distance_m: NDArray[np.float32]
-    along_ray: bool
-    camera: Camera | None
-
-    def __repr__(self) -> str:
-        height, width = self.clean.shape[:2]
-        return f"SceneRecord({self.key!r}, {self.split}, {width} x {height})"
-
-    def _repr_html_(self) -> str:
-        return _row(self)
-
-    def _shown(self) -> tuple[Pictures, str]:
-        from hazegen.inspect.sheet import false_colors
-
-        finite = self.distance_m[np.isfinite(self.distance_m)]
-        along = "along the ray" if self.along_ray else "along the axis"
-        shown = {"clean": self.clean, "distance": np.asarray(false_colors(self.distance_m), np.uint8)}
-        return shown, f"{finite.min():.3g} to {finite.max():.3g} m {along}"
-
-
-Record = Pair | SceneRecord
+KEPT_SHARDS = 256
+# Records that a notebook shows of a dataset.
+SHOWN = 4
 
 
 class Records(Sequence[Record]):
@@ -147,7 +63,12 @@ class Records(Sequence[Record]):
         shard = self._shards[which]
         place = number - (self._ends[which] - shard.records)
         offset, length = self._places(shard)[place].tolist()
-        return self._decoded(shard, place, heads.read_record(self._folder / shard.name, offset, length))
+        try:
+            record = heads.read_record(self._folder / shard.name, offset, length)
+        except FileNotFoundError:  # deleted since its places were read
+            manifest.check_shards(self._folder, [shard])
+            raise
+        return self._decoded(shard, place, record)
 
     def __iter__(self) -> Iterator[Record]:
         """All records, one at a time, each shard from its begin to its end."""
@@ -162,7 +83,7 @@ class Records(Sequence[Record]):
     def _decoded(self, shard: Shard, place: int, record: bytes) -> Record:
         try:
             values = records.decode(record, self._known.kind)
-            return (_pair if self._known.kind == "pairs" else _scene)(values, shard.split, self._known)
+            return (read_pair if self._known.kind == "pairs" else read_scene)(values, shard.split, self._known)
         except (ValueError, TypeError) as error:
             raise VerifyError(
                 f"Record {place} of shard '{shard.name}' cannot be read. Expected the features of a "
@@ -188,7 +109,7 @@ class Dataset:
         """Number of records of each split."""
         return {split: self.manifest.records_of(split) for split in SPLITS}
 
-    @property
+    @functools.cached_property
     def _all(self) -> Records:
         return self._of([shard for shard in self.manifest.shards if shard.records])
 
@@ -232,7 +153,7 @@ class Dataset:
         counts = ", ".join(f"{count:,} {split}" for split, count in self.splits.items())
         recipe = html.escape(str(self.manifest.recipe.get("name")))
         chosen = np.unique(np.linspace(0, len(self) - 1, min(SHOWN, len(self))).astype(int)).tolist()
-        rows = "".join(_row(self[number]) for number in chosen)
+        rows = "".join(row(self[number]) for number in chosen)
         where = html.escape(str(self.folder))
         return f"<p><b>{where}</b>: {self.manifest.counted()} ({counts}), recipe {recipe}</p>{rows}"
 
@@ -274,9 +195,6 @@ def open(folder: str | Path) -> Dataset:
     return Dataset(place, known, places)
 
 
-# --- one record ---
-
-
 def _read_places(folder: Path, kind: records.Kind, shard: Shard) -> NDArray[np.int64]:
     """Offset and length of each record of a shard, found without reading its pictures, (records, 2)."""
     manifest.check_shards(folder, [shard])
@@ -288,50 +206,3 @@ def _read_places(folder: Path, kind: records.Kind, shard: Shard) -> NDArray[np.i
             f"{len(places)}. {heads.ADVICE}"
         )
     return places
-
-
-def _pair(values: dict[str, Any], split: str, known: Manifest) -> Pair:
-    haze = sampling.from_record(
-        values["variant"], values["beta"], values["atmospheric_light"], json.loads(values["haze"])
-    )
-    clean, hazy = (_picture(values, name, known) for name in ("clean", "hazy"))
-    told = (values["key"], values["scene"], split, clean, hazy)
-    return Pair(*told, _transmission(values), values["mean_transmission"], haze)
-
-
-def _scene(values: dict[str, Any], split: str, known: Manifest) -> SceneRecord:
-    scene_records.check(values, scene_records.recipe_of(known))
-    distance_m, camera = scene_records.distances(values), scene_records.camera_of(values)
-    told = (values["key"], split, _picture(values, "clean", known))
-    return SceneRecord(*told, distance_m, bool(values["along_ray"]), camera)
-
-
-def _picture(values: dict[str, Any], name: str, known: Manifest) -> NDArray[np.uint8]:
-    return images.decode_stored(values[name], known.codec, values["height"], values["width"], name)
-
-
-def _transmission(values: dict[str, Any]) -> NDArray[np.float32] | None:
-    if "transmission" not in values:
-        return None
-    pixels = images.decode(values["transmission"], "transmission")
-    size = (values["height"], values["width"])
-    if pixels.dtype != np.uint16 or pixels.shape[:2] != size:
-        raise ValueError(f"transmission expected 16 bits of size {size}, received {pixels.dtype} {pixels.shape[:2]}.")
-    return color.to_float(pixels)
-
-
-# --- as a notebook shows it ---
-
-
-def _row(record: Record) -> str:
-    """The pictures of a record above their caption; what a file says is text there, never markup."""
-    pictures, text = record._shown()
-    tags = "".join(f'<img src="{_address(pixels)}" alt="{what}" title="{what}"> ' for what, pixels in pictures.items())
-    name = record.key.encode("utf-8", "replace").decode()
-    return f"<p>{tags}<br>{html.escape(name)}, {record.split}: {text}</p>"
-
-
-def _address(pixels: NDArray[np.uint8]) -> str:
-    small = preview.tile(pixels, min(SHOWN_WIDTH, pixels.shape[1]))
-    data = base64.b64encode(images.encode(small, ".jpg", SHOWN_QUALITY)).decode()
-    return f"data:image/jpeg;base64,{data}"

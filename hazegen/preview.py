@@ -17,6 +17,8 @@ from hazegen.heads import Head
 from hazegen.manifest import Manifest
 
 TILE = 240
+# A taller picture is narrower, and at last cut: a sheet of JPEG has 65500 px at most.
+TALLEST = 720
 MARGIN = 8
 CAPTION = 34
 MOST_SHARDS = 32
@@ -74,7 +76,8 @@ def choose(folder: Path, pairs: int, split: str | None = None) -> list[dict[str,
         for number, group in enumerate(groups)
     ]
     unique = list({head.values["key"]: (path, head) for path, head in turns}.values())[:pairs]
-    return [_whole(path, head, manifest.load(folder).kind) for path, head in unique]
+    kind = manifest.load(folder).kind
+    return [_whole(path, head, kind) for path, head in unique]
 
 
 def sample(folder: Path, count: int) -> Iterator[dict[str, Any]]:
@@ -125,8 +128,16 @@ def _scene_row(values: dict[str, Any], known: Manifest) -> NDArray[np.uint8]:
 
 
 def _row(pictures: list[NDArray[np.uint8]], text: str) -> NDArray[np.uint8]:
-    picture = np.hstack([tile(one) for one in pictures])
+    picture = np.hstack([_framed(one) for one in pictures])
     return np.vstack([picture, caption(text, picture.shape[1])])
+
+
+def _framed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture TILE wide and at most TALLEST high, white beside it where it is narrow."""
+    height, width = pixels.shape[:2]
+    wide = min(TILE, max(1, TALLEST * width // height))
+    small = tile(pixels, wide)[:TALLEST]
+    return np.pad(small, ((0, 0), (0, TILE - wide), (0, 0)), constant_values=255)
 
 
 def false_colors(transmission: images.Pixels) -> NDArray[np.uint8]:

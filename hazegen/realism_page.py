@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hazegen import card_numbers, charts, html, realism, stores
 from hazegen.card_facts import cut
+from hazegen.card_page import anchor
 from hazegen.errors import UsageError
 from hazegen.html import Markup
 from hazegen.realism import FADE, Compared, Realism, Tried
@@ -33,7 +34,8 @@ def check_out(out: Path, folder: Path) -> None:
         raise UsageError(
             f"The output is no page. Expected a name that ends in .html, received '{out.name}'. Change --out."
         )
-    if not stores.is_remote(folder) and not stores.is_remote(out) and out.resolve().parent == folder.resolve():
+    here, there = (path if stores.is_remote(path) else path.resolve() for path in (folder, out))
+    if here in there.parents:
         raise UsageError(
             f"The page cannot lie in the dataset. Expected --out outside of '{folder}', whose files hazegen verify "
             f"knows all, received '{out}'. Change --out."
@@ -59,19 +61,15 @@ def page(found: Realism, real: str) -> str:
         "What would bring it nearer": _nearer(found),
         "Real pictures": _real(found),
     }
-    sections = [html.section(title, *inner, anchor=_anchor(title)) for title, inner in parts.items()]
+    sections = [html.section(title, *inner, anchor=anchor(title)) for title, inner in parts.items()]
     lead = (
         f"{len(found.pictures)} hazy pictures of a dataset (recipe {name}) beside {len(found.real.pictures)} photos of "
         f"real haze from '{cut(real, 100)}', all measured with {realism.SIDE_PX} pixels on their longer side. Real "
         "haze has no clean picture beside it, so distributions are compared: they differ by what the pictures show, "
         "too, not by haze alone."
     )
-    contents = [(_anchor(title), title) for title in parts]
+    contents = [(anchor(title), title) for title in parts]
     return html.page(f"Realism of recipe {name}", *sections, lead=lead, contents=contents)
-
-
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-")
 
 
 def _pictures(found: Realism) -> list[Markup]:
@@ -93,7 +91,7 @@ def _cut_to_shape(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _distances(found: Realism) -> list[Markup]:
     head = ("measure", "mean of ours", "mean of theirs", "distance", "chance")
-    rows = [(name, *(f"{value:.3f}" for value in _row(one))) for name, one in found.measures.items()]
+    rows = [(name, *row(one)) for name, one in found.measures.items()]
     told = html.paragraph(
         "Distance: the 1-Wasserstein (earth mover's) distance of the two distributions, in the measure's own unit: how "
         "far each of our numbers would have to move, on average. Chance: its standard deviation when the pictures of "
@@ -104,9 +102,14 @@ def _distances(found: Realism) -> list[Markup]:
     return [told, html.table(head, rows, range(1, len(head))), *missing, html.grid(*drawn, least_px=250)]
 
 
-def _row(one: Compared) -> tuple[float, float, float, float]:
+def row(one: Compared) -> list[str]:
+    """Means of ours and theirs, distance, chance; 'none' where no picture has the measure."""
     means = (float(numbers.mean()) if len(numbers) else math.nan for numbers in (one.ours, one.theirs))
-    return (*means, one.distance, one.chance)  # type: ignore[return-value]
+    return [_three(value) for value in (*means, one.distance, one.chance)]
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "none"
 
 
 def _histogram(name: str, one: Compared) -> Markup:
@@ -143,7 +146,7 @@ def _nearer(found: Realism) -> list[Markup]:
 
 
 def _far(one: Tried, name: str) -> str:
-    return f"{one.distances[name]:.3f}" if name in one.distances else "not measured"
+    return _three(one.distances[name]) if name in one.distances else "not measured"
 
 
 def _sum(one: Tried) -> str:
@@ -154,6 +157,8 @@ def sentence(found: Realism, name: str) -> str:
     """Which change brings a measure nearest, with its distance before and after."""
     best, before = realism.best_of(found, name), found.unchanged
     title = f"{name[0].upper()}{name[1:]}"
+    if not math.isfinite(before.distances[name]):
+        return f"{title}: no distance, for none of our pictures or none of theirs has one."
     tried = "it was measured of" if name == FADE else "was tried"
     if best is None:
         return (

@@ -205,15 +205,17 @@ def _counted(working: Iterator[Built], count: int) -> Iterator[Built]:
 
 
 def _finish(run: Run) -> Made:
-    """Puts the dataset together from the results of all shards."""
+    """Puts the dataset together from the results of all shards, and writes its card."""
     with running.on_disk(run.out, Need(0, run.header["found"], 0.0)):
         try:
             known, counts = collect.finish(run.out, run.header, run.about, other_versions=run.options.accept_versions)
+            made = _made(known, counts, reused=len(known.shards))
         except (HazegenError, OSError):
             if (twin := _finished_by_another(run)) is None:
                 raise
-            return twin
-    return _made(known, counts, reused=len(known.shards))
+            made = twin
+        card.write_missing(run.out)
+    return made
 
 
 def _finished_by_another(run: Run) -> Made | None:

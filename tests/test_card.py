@@ -1,6 +1,7 @@
 """The card: what it says, that it is true, and that it is the same wherever and whenever it is written."""
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from hazegen import card, images, manifest, preview, records, scene_records
-from hazegen.errors import RefusedError, UsageError, VerifyError
+from hazegen import card, card_page, images, manifest, preview, records, scene_records
+from hazegen.errors import RefusedError, StoreError, UsageError, VerifyError
 from hazegen.make import make
 
 SENTENCE = "Free for research, ask | the authors"
@@ -250,6 +251,69 @@ def test_stop_between_manifest_and_card_is_seen(dataset_copy, monkeypatch):
         card.rewrite(dataset_copy, {"license": "MIT"})
     assert manifest.load(dataset_copy).about.license == "MIT"
     assert not card.has_card(dataset_copy)
+
+
+def test_card_that_was_cut_off_is_no_card(dataset_copy, monkeypatch):
+    monkeypatch.setattr(card_page, "write_page", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        card.write_card(dataset_copy)
+    assert not card.has_card(dataset_copy)
+
+
+def test_card_of_a_former_manifest_is_no_card(dataset_copy):
+    known = manifest.load(dataset_copy)
+    manifest.write(dataset_copy, dataclasses.replace(known, about=manifest.About(license="MIT")))
+    assert not card.has_card(dataset_copy)
+    manifest.write(dataset_copy, known)
+    assert card.has_card(dataset_copy)
+    for text in ("{", "[]", '{"distribution": []}', "[" * 9999, "\xff"):
+        (dataset_copy / card.croissant.CROISSANT).write_text(text, encoding="latin-1")
+        assert not card.has_card(dataset_copy)
+
+
+def test_card_that_cannot_be_written_leaves_a_finished_dataset(
+    photos, make_options, load_recipe, tmp_path, monkeypatch
+):
+    options, recipe = make_options(photos, tmp_path / "out", limit=2, variants=1), load_recipe("aod-released")
+    with monkeypatch.context() as patch:
+        patch.setattr(card, "preview", lambda *_: (_ for _ in ()).throw(StoreError("The disk is full.")))
+        with pytest.raises(StoreError, match=r"is finished, but its card cannot be written. The disk is full\."):
+            make(options, recipe)
+    assert manifest.load(options.out).inputs["used"] == 2
+    assert make(options, recipe).changed == ("card",)
+    monkeypatch.setattr(card, "write_card", None)
+    assert make(options, recipe).changed == ()
+
+
+def test_table_of_any_size_is_named_without_being_read(dataset_copy):
+    known = manifest.load(dataset_copy)
+    os.truncate(dataset_copy / manifest.INPUTS, 2**40)
+    assert card._files_beside(dataset_copy, known)[manifest.INPUTS] == (2**40, known.tables[manifest.INPUTS])
+
+
+def test_card_tells_nothing_of_a_table_that_was_cut(dataset_copy):
+    before = files(dataset_copy)
+    os.truncate(dataset_copy / manifest.INPUTS, 900)
+    with pytest.raises(VerifyError, match=r"inputs.csv' is not what the manifest says: expected SHA-256"):
+        card.rewrite(dataset_copy, {})
+    assert files(dataset_copy) == before
+
+
+def test_texts_of_the_user_are_no_html(dataset_copy):
+    card.rewrite(dataset_copy, {"license": "<script>1", "source": "<img src=x>"})
+    told = section(dataset_copy, "Licence") + section(dataset_copy, "Citation and source")
+    assert "&lt;script>1" in told
+    assert "&lt;img src=x>" in told
+    assert "<" not in told
+
+
+@pytest.mark.parametrize(("size", "wide"), [((2000, 10), 3), ((5000, 1), 1), ((720, 240), 240), ((64, 96), 240)])
+def test_pictures_of_any_shape_fit_into_the_contact_sheet(size, wide):
+    framed = preview._framed(np.zeros((*size, 3), np.uint8))
+    assert framed.shape[0] == min(preview.TALLEST, round(size[0] * wide / size[1]))
+    assert framed.shape[1] == preview.TILE
+    assert (framed[:, :wide] == 0).all()
+    assert (framed[:, wide:] == 255).all()
 
 
 def test_dataset_that_is_not_whole_gets_no_card(dataset_copy):

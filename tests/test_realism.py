@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from test_card_html import check_harmless
 from hazegen import appearance, cli, images, manifest, preview, realism, realism_changes, realism_page, render
 from hazegen.errors import RefusedError, UsageError
 from hazegen.make import make
+from hazegen.store_path import StorePath
 
 
 def write_pictures(folder: Path, pictures) -> Path:
@@ -203,16 +205,18 @@ def test_nothing_is_advised_where_nothing_is_gained(dataset, tmp_path):
 # --- the page and the command ---
 
 
-def test_page_shows_measures_changes_and_broken_pictures(dataset, real, tmp_path):
+def test_page_shows_measures_changes_and_broken_pictures(dataset, real, tmp_path, capsys):
     (tmp_path / "real").mkdir()
     for path in real.iterdir():
         (tmp_path / "real" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "real" / "<script>.png").write_bytes(b"x")
+    (tmp_path / "real" / "two\nlines.png").write_bytes(b"x")
     out = tmp_path / "pages" / "realism.html"
     assert cli.main(["card", str(dataset), "--real", str(tmp_path / "real"), "--out", str(out)]) == 0
     text = check_harmless(out.read_text()).text
-    assert "5 measured, 1 that cannot be read; 0 other files" in text
+    assert "5 measured, 2 that cannot be read; 0 other files" in text
     assert "'<script>.png' is not a picture" in text
+    assert "warning: 'two lines.png' cannot be read and was left out: 'two lines.png' is" in capsys.readouterr().err
     for name in realism.MEASURES:
         assert f"% of pictures{name}" in text or name in text
     assert realism_page.MISSING in text
@@ -265,6 +269,27 @@ def test_wrong_options_are_refused(dataset, real, tmp_path, capsys, monkeypatch,
     assert cli.main(["card", str(dataset), *options]) == code
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_page_lies_in_no_dataset_of_a_store_either(tmp_path):
+    here = StorePath("s3", PurePosixPath("bucket/set"))
+    for out, folder in ((here / "a.html", here), (here / "b" / "a.html", here), (tmp_path / "b" / "a.html", tmp_path)):
+        with pytest.raises(UsageError, match="cannot lie in the dataset"):
+            realism_page.check_out(out, folder)
+    for out, folder in ((here.parent / "a.html", here), (tmp_path / "a.html", here), (here / "a.html", tmp_path)):
+        realism_page.check_out(out, folder)
+
+
+def test_measure_that_no_picture_has_is_said_to_be_none(dataset, real, monkeypatch):
+    monkeypatch.setattr(realism, "MOST_OURS", 3)
+    monkeypatch.setattr(realism_changes, "changes", lambda _: [realism_changes.AS_IT_IS])
+    found = realism.look(dataset, real)
+    nothing = realism.compare(np.array([1.0, 2.0]), np.empty(0))
+    before = dataclasses.replace(found.unchanged, distances=found.unchanged.distances | {realism.FADE: math.nan})
+    found = dataclasses.replace(found, measures=found.measures | {realism.FADE: nothing}, unchanged=before)
+    assert realism_page.row(nothing) == ["1.500", "none", "none", "none"]
+    assert "FADE: no distance, for none of" in realism_page.sentence(found, realism.FADE)
+    assert "nan" not in re.sub('base64,[^"]*|<style.*</style>', "", realism_page.page(found, "real"))
 
 
 def test_dataset_with_too_few_pairs_is_refused(photos, make_options, load_recipe, real, tmp_path):
