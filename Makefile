@@ -29,11 +29,12 @@ demo: .venv/installed
 	$(BIN)/aodnet evaluate --model $(DEMO)/run/best.weights.h5 --data $(DEMO)/dataset --out $(DEMO)/evaluation
 	@echo
 	@echo "Look at:"
-	@echo "  $(DEMO)/preview.png             clean, transmission, hazy"
-	@echo "  $(DEMO)/run/curves.png          the training"
-	@echo "  $(DEMO)/run/validation/         hazy, restored, clean after each epoch"
-	@echo "  $(DEMO)/evaluation/strip.png    best, median and worst test image beside the baselines"
-	@echo "  $(DEMO)/evaluation/table.md     the table above"
+	@echo "  $(DEMO)/preview.png               clean, transmission, hazy"
+	@echo "  $(DEMO)/dataset/card.html         what the dataset is, in the browser"
+	@echo "  $(DEMO)/run/report.html           the training: curves, pictures epoch by epoch"
+	@echo "  $(DEMO)/evaluation/report.html    the test: figures beside the baselines, best and worst pictures"
+	@echo "  $(DEMO)/evaluation/table.md       the table above"
+	@echo "then: $(BIN)/aodnet demo, a page to try it on pictures of your own"
 
 test: .venv/installed
 	$(BIN)/ruff check .

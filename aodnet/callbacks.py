@@ -14,7 +14,7 @@ from wandb.integration.keras import WandbEvalCallback, WandbMetricsLogger
 
 from aodnet import checkpoint, metrics, tracking, weights
 from aodnet.config import FitConfig, FitPaths
-from aodnet.history import HISTORY, Logs, read_history
+from aodnet.history import HISTORY, Logs, best_of, read_history
 from aodnet.pairs import Pair, sample_pairs
 from aodnet.predict import Restore, restore_picture, restorer
 from aodnet.recipes import resolve
@@ -261,8 +261,7 @@ class ModelArtifacts(keras.callbacks.Callback):
 def _best_before(folder: Path) -> Logs:
     """The best row of history.csv before the checkpoint that the run goes on from; empty for a new run."""
     done = checkpoint.load_newest(folder / checkpoint.FOLDER)[0].epoch
-    rows = [row for row in read_history(folder / HISTORY) if row["epoch"] <= done]
-    return max(rows, key=lambda row: row["val_psnr_rgb"], default={})
+    return best_of(row for row in read_history(folder / HISTORY) if row["epoch"] <= done)
 
 
 def _picture(pixels: Any) -> Any:

@@ -14,7 +14,7 @@ DESCRIPTION = "Trains, evaluates and applies AOD-Net on datasets made by hazegen
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit status (README, exit codes)."""
+    """Runs one command and returns its exit status (docs/README.md, exit codes)."""
     verbs: dict[str, tuple[str, Verb]] = {
         "fit": ("train AOD-Net on datasets", run_fit),
         "overfit": ("see whether the network learns one batch, for debugging", run_overfit),

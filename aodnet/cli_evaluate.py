@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aodnet import weight_names
 from aodnet.quiet import load_tensorflow
 from hazegen import config, manifest, stores
 from hazegen.errors import UsageError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def run_evaluate(argv: list[str]) -> int:
     """aodnet evaluate."""
-    from aodnet import tracking, weight_names
+    from aodnet import run_facts, tracking
     from aodnet.detection import check_names
     from aodnet.detectors import DetectorOptions, load_detector
     from aodnet.measures import Measures, check
@@ -35,6 +36,11 @@ def run_evaluate(argv: list[str]) -> int:
     measures = config.build(Measures, config.given(given, Measures))
     detection = config.build(DetectorOptions, config.given(given, DetectorOptions))
     out = stores.on_disk(stores.place(given.out), "--out")
+    if run_facts.is_run(out):
+        raise UsageError(
+            f"--out is the folder of a training run, whose report would be written over. Expected another one, "
+            f"received '{out}'. Pass --out {out / 'evaluation'}, say."
+        )
     options = config.build(TrackingOptions, config.given(given, TrackingOptions))
     choice = choose_mode(options.wandb or ("auto" if config.given(given, TrackingOptions) else "off"))
     if source.data is not None:
@@ -152,7 +158,12 @@ def _labels(paths: list[Path]) -> list[str]:
     resolved = [path.resolve() for path in paths]
     if len(set(resolved)) < len(paths):
         raise UsageError(f"A model is given twice. Expected different files, received {[str(p) for p in paths]}.")
-    parts = [[*path.parent.parts, path.name.removesuffix(".weights.h5")] for path in resolved]
+    names = [path.name.removesuffix(".weights.h5") for path in resolved]
+    # Weights that come with the package have the names by which they are given.
+    parts = [
+        [name] if path.parent == weight_names.PRETRAINED.resolve() else [*path.parent.parts, name]
+        for path, name in zip(resolved, names, strict=True)
+    ]
     for count in range(1 + any(p[-1] in ("best", "last") for p in parts), max(map(len, parts)) + 1):
         labels = ["/".join(part[-count:]) for part in parts]
         if len(set(labels)) == len(labels):

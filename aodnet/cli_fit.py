@@ -1,5 +1,6 @@
 """The command `aodnet fit`."""
 
+import argparse
 import contextlib
 import dataclasses
 import gc
@@ -32,24 +33,7 @@ def run_fit(argv: list[str]) -> int:
     from aodnet.tracking import ModelLogging, TrackingOptions
     from aodnet.workers import WorkerOptions
 
-    parser = new_parser(
-        "aodnet fit",
-        "Trains AOD-Net on datasets; on all GPUs of the machine, where there are any, and on several machines.",
-        "  aodnet fit --data dataset\n"
-        "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2'\n"
-        "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2' --resume\n"
-        "  aodnet fit --data scenes --recipe 'reside-its=0.6, outdoor-visibility=0.4'\n"
-        "  aodnet fit --data rooms streets --weights 0.7,0.3 --precision mixed_bfloat16 --ema 0.999\n"
-        "  aodnet fit --data s3://bucket/dataset --out runs/third --cache /scratch/shards --cache-gb 100\n"
-        "  aodnet fit --data wandb:team/haze/rooms:latest --out runs/second --wandb online\n"
-        "  aodnet fit --data dataset --worker-hosts a:29400,b:29400 --worker-index 0   (on b: 1)\n"
-        "  srun aodnet fit --data dataset --worker-hosts slurm",
-    )
-    add_training_options(parser, FitPaths, "run")
-    config.add_options(parser, WorkerOptions, "several machines")
-    config.add_options(parser, TrackingOptions, "Weights & Biases")
-    config.add_options(parser, ModelLogging, "Weights & Biases: what is logged beside the metrics")
-    given = parser.parse_args(argv)
+    given = _parser().parse_args(argv)
     paths, settings = read_data(given, FitPaths), read_settings(given)
     options = config.build(TrackingOptions, config.given(given, TrackingOptions))
     others = {**config.given(given, TrackingOptions), **config.given(given, ModelLogging)}.keys() - {"wandb"}
@@ -78,6 +62,31 @@ def run_fit(argv: list[str]) -> int:
         print(f"worker {cluster.index} of {cluster.count}: ended after {counted(fitted.epochs, 'epoch')}, "
               f"{fitted.seconds:.0f} s.")  # fmt: skip
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from aodnet.config import FitPaths
+    from aodnet.tracking import ModelLogging, TrackingOptions
+    from aodnet.workers import WorkerOptions
+
+    parser = new_parser(
+        "aodnet fit",
+        "Trains AOD-Net on datasets; on all GPUs of the machine, where there are any, and on several machines.",
+        "  aodnet fit --data dataset\n"
+        "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2'\n"
+        "  aodnet fit --data dataset --out runs/first --epochs 20 --loss 'l1=0.8, ssim=0.2' --resume\n"
+        "  aodnet fit --data scenes --recipe 'reside-its=0.6, outdoor-visibility=0.4'\n"
+        "  aodnet fit --data rooms streets --weights 0.7,0.3 --precision mixed_bfloat16 --ema 0.999\n"
+        "  aodnet fit --data s3://bucket/dataset --out runs/third --cache /scratch/shards --cache-gb 100\n"
+        "  aodnet fit --data wandb:team/haze/rooms:latest --out runs/second --wandb online\n"
+        "  aodnet fit --data dataset --worker-hosts a:29400,b:29400 --worker-index 0   (on b: 1)\n"
+        "  srun aodnet fit --data dataset --worker-hosts slurm",
+    )
+    add_training_options(parser, FitPaths, "run")
+    config.add_options(parser, WorkerOptions, "several machines")
+    config.add_options(parser, TrackingOptions, "Weights & Biases")
+    config.add_options(parser, ModelLogging, "Weights & Biases: what is logged beside the metrics")
+    return parser
 
 
 def _fit(
@@ -127,6 +136,7 @@ def _leave(status: int) -> NoReturn:
 
 def _tell(fitted: "Fitted", paths: "FitPaths") -> None:
     from aodnet.pages import REPORT
+    from aodnet.run_report import evaluations
     from aodnet.telling import tell_lost
 
     best, done = fitted.best, counted(fitted.epochs, "epoch")
@@ -146,15 +156,12 @@ def _tell(fitted: "Fitted", paths: "FitPaths") -> None:
         print(f"left out because of numbers that are not finite: step {step} of epoch {epoch + 1}.")
     if not best:
         print("no epoch has ended: the same command with --resume goes on.")
-    for number, folder in enumerate(paths.data if best else (), start=1):
-        out = ("--out", f"runs/evaluation-{number}") if len(paths.data) > 1 else ()
-        words = ("aodnet", "evaluate", "--model", f"{fitted.run}/best.weights.h5", "--data", str(folder), *out)
-        print(f"next: {shlex.join([*words, *_split_of(folder)])}")
+    for command in evaluations(str(fitted.run), [(str(one), _has_test(one)) for one in paths.data]) if best else ():
+        print(f"next: {command}")
 
 
-def _split_of(folder: Path) -> tuple[str, ...]:
-    """Options for a dataset without test pictures."""
+def _has_test(folder: Path) -> bool:
     try:
-        return () if manifest.load(folder).records_of("test") else ("--split", "validation")
+        return bool(manifest.load(folder).records_of("test"))
     except HazegenError:  # it has gone, after the training
-        return ()
+        return True

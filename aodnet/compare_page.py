@@ -105,12 +105,13 @@ def _differing(compared: Compared) -> list[Part]:
 def _curves(runs: Mapping[str, RunFacts]) -> list[Part]:
     if not any(run.rows for run in runs.values()):
         return []
+    some = {name: run.some_rows(pages.MOST_POINTS) for name, run in runs.items()}
     drawn = []
     for title, column in CURVES.items():
         series = {
-            pages.cut(name, 40): ([row["epoch"] for row in run.rows], [row[column] for row in run.rows])
-            for name, run in runs.items()
-            if run.rows
+            pages.cut(name, 40): ([row["epoch"] for row in rows], [row[column] for row in rows])
+            for name, rows in some.items()
+            if rows
         }
         drawn.append(pages.chart(title, charts.lines(series, "epoch", title, above=True)))
     note = "The last two are of the clock: they differ between equal runs."

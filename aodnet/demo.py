@@ -28,6 +28,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # hazegen.images decodes no larger ones.
 MOST_MEGAPIXELS = 80.0
 MOST_UPLOAD_MB = 1000.0
+EXAMPLES = """  aodnet demo
+  aodnet demo --model runs/first/best.weights.h5
+  aodnet demo --port 8000 --max-upload-mb 50 --max-megapixels 24
+  aodnet demo --wandb offline --out runs/demo
+  ssh -L 7860:127.0.0.1:7860 server    then on the server: aodnet demo"""
 
 
 def run_demo(argv: list[str]) -> int:
@@ -38,11 +43,7 @@ def run_demo(argv: list[str]) -> int:
         "aodnet demo",
         "Serves a page on this computer on which haze is removed from pictures, and made in them (needs the extra "
         "'demo').",
-        "  aodnet demo\n"
-        "  aodnet demo --model runs/first/best.weights.h5\n"
-        "  aodnet demo --port 8000 --max-upload-mb 50 --max-megapixels 24\n"
-        "  aodnet demo --wandb offline --out runs/demo\n"
-        "  ssh -L 7860:127.0.0.1:7860 server    then on the server: aodnet demo",
+        EXAMPLES,
     )
     parser.add_argument(
         "--model",
@@ -79,7 +80,7 @@ def _check(given: argparse.Namespace) -> None:
     """Refuses what is wrong with the options, before TensorFlow is loaded.
 
     Raises:
-        UsageError: gradio is missing, or a number is out of range.
+        UsageError: gradio is missing, an address too, or a number is out of range.
     """
     if importlib.util.find_spec("gradio") is None:
         raise UsageError(
@@ -93,6 +94,8 @@ def _check(given: argparse.Namespace) -> None:
             raise UsageError(
                 f"{option} is out of range. Expected a number in (0, {most:g}], received {value}. Correct it."
             )
+    if not given.host:
+        raise UsageError("--host is empty. Expected an address, received ''. Pass 0.0.0.0 for all of this computer's.")
     if not 0 <= given.port <= 65535:
         raise UsageError(f"--port is out of range. Expected 0 to 65535, received {given.port}. Choose another.")
 
@@ -137,7 +140,8 @@ def _serve(given: argparse.Namespace, models: dict[str, str], log: "Log | None",
     workplace = stack.enter_context(working_folder())
     pixels, upload = int(given.max_megapixels * 1e6), int(given.max_upload_mb * 1e6)
     setup = Setup(networks, workplace, pixels, upload, log)
-    blocks = demo_page.start(setup, given.host, port, LOOPBACK if is_loopback(given.host) else ())
+    name, hosts = _names(given.host)
+    blocks = demo_page.start(setup, name, port, hosts)
     stack.callback(blocks.close, verbose=False)
     if not is_loopback(given.host):
         print(
@@ -145,11 +149,17 @@ def _serve(given: argparse.Namespace, models: dict[str, str], log: "Log | None",
             "it to this computer.",
             file=sys.stderr,
         )
-    print(f"The demo is at http://{given.host}:{port} until Ctrl-C ends it.", flush=True)
+    print(f"The demo is at http://{name}:{port} until Ctrl-C ends it.", flush=True)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
         print("The demo has ended; what was uploaded is deleted.", flush=True)
+
+
+def _names(host: str) -> tuple[str, tuple[str, ...]]:
+    """A host as the address of a page has it, and the names that a browser may know the server by (Gate)."""
+    name = f"[{host}]" if ":" in host else host
+    return name, (*LOOPBACK, host.lower()) if is_loopback(host) else ()
 
 
 def is_loopback(host: str) -> bool:

@@ -133,8 +133,10 @@ def whole(path: Path, network: Network, out: Path, tell: Tell) -> Restored:
 
 def _telling(path: Path, restore: Restorer, tell: Tell) -> Restorer:
     """`restore`, which tells after each tile how far it is."""
-    header = images.check_header(images.read_file(path), path.name)
-    rows, columns = (len(tiles.starts(*axis)) for axis in zip(header.size[::-1], restore.patch, strict=True))
+    data = images.read_file(path)
+    width, height = images.check_header(data, path.name).size
+    upright = (width, height) if images.orientation(data) >= 5 else (height, width)  # 5 to 8 lie on their side
+    rows, columns = (len(tiles.starts(*axis)) for axis in zip(upright, restore.patch, strict=True))
     count = [0]
 
     def call(hazy: Floats) -> Floats:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from aodnet import demo_dehaze, demo_haze
+from aodnet import demo_dehaze, demo_haze, demo_recipe
 from aodnet.demo_dehaze import Network, Preview
 from aodnet.demo_setup import Setup, folder_of, picture_field, timing, told_to_the_visitor
 from aodnet.demo_uploads import FULLSCREEN_PX, check_picture, on_screen, read_for_screen, write_shown
@@ -28,8 +28,7 @@ def dehaze_tab(setup: Setup) -> gr.Image:
             examples.click(lambda sample: sample[0], [examples], [picture], api_visibility="private")
             model = gr.Dropdown(names, value=names[0], label="Model", elem_id="model")
             run = gr.Button("Remove haze", variant="primary", elem_id="run")
-            keep = gr.Button("Log the result to W&B", visible=setup.log is not None)
-            logged = gr.Markdown(visible=setup.log is not None)
+            _log_button(setup, picture, model)
         with gr.Column(scale=3, min_width=300):
             slider = gr.ImageSlider(
                 label="Hazy | restored", type="filepath", interactive=False, max_height=560, buttons=["fullscreen"]
@@ -57,6 +56,12 @@ def dehaze_tab(setup: Setup) -> gr.Image:
         show_progress_on=[told],
         api_visibility="private",
     )
+    return picture
+
+
+def _log_button(setup: Setup, picture: gr.Image, model: gr.Dropdown) -> None:
+    keep = gr.Button("Log the result to W&B", visible=setup.log is not None)
+    logged = gr.Markdown(visible=setup.log is not None)
 
     def log(path: Path | None, name: str) -> str:
         with told_to_the_visitor():
@@ -68,7 +73,6 @@ def dehaze_tab(setup: Setup) -> gr.Image:
             return setup.log(pictures, {"k_low": shown.k_low, "k_high": shown.k_high})
 
     keep.click(log, [picture, model], [logged], concurrency_id="work", api_visibility="private")
-    return picture
 
 
 def show_dehazed(
@@ -105,9 +109,9 @@ def _examples(setup: Setup) -> list[list[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for index, name in EXAMPLES:
-        settings = demo_haze.PRESETS[name]
+        settings = demo_recipe.PRESETS[name]
         scene = demo_haze.load(demo_haze.write_procedural(index, setup.scratch))
-        hazy, _, _ = demo_haze.add_haze(scene, demo_haze.recipe_of(settings), settings.seed)
+        hazy, _, _ = demo_haze.add_haze(scene, demo_recipe.recipe_of(settings), settings.seed)
         path = folder / f"{name.split(',')[0].replace(' ', '-')}.png"
         path.write_bytes(images.encode(hazy, ".png"))
         made.append([str(path)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from aodnet import demo_haze
+from aodnet import demo_haze, demo_recipe
 from aodnet.demo_setup import Setup, folder_of, picture_field, takes_paths, timing, told_to_the_visitor
 from aodnet.demo_uploads import DEPTHS, FULLSCREEN_PX, check_depth, check_picture, on_screen, write_shown
 from hazegen import images
@@ -20,26 +20,10 @@ def haze_tab(setup: Setup, blocks: gr.Blocks) -> tuple[gr.DownloadButton, gr.But
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             scene = _scene_controls(setup)
-            preset = gr.Dropdown(list(demo_haze.PRESETS), label="Preset", elem_id="preset")
+            preset = gr.Dropdown(list(demo_recipe.PRESETS), label="Preset", elem_id="preset")
             controls = _haze_controls()
         with gr.Column(scale=3, min_width=300, elem_classes="results"):
-            slider = gr.ImageSlider(
-                label="Clean | hazy", type="filepath", interactive=False, max_height=560, buttons=["fullscreen"],
-                elem_classes="shown",
-            )  # fmt: skip
-            told = gr.Markdown(elem_id="told-haze", min_height=28, elem_classes="more")
-            with gr.Row(elem_classes="more"):
-                hazy_file = gr.DownloadButton("Download PNG", interactive=False, elem_id="download-hazy")
-                dehaze_it = gr.Button("Dehaze it", variant="primary", interactive=False, elem_id="dehaze-it")
-            transmission = gr.Image(
-                label="Transmission t: black 0, white 1", interactive=False, buttons=["fullscreen"],
-                elem_classes="more",
-            )  # fmt: skip
-            text = gr.Code(
-                label="Recipe (haze.yaml)", language="yaml", interactive=False,
-                elem_id="recipe", buttons=["copy", "download"], show_line_numbers=False, wrap_lines=True,
-                elem_classes="more",
-            )  # fmt: skip
+            slider, told, hazy_file, dehaze_it, transmission, text = _results()
     inputs = [*scene.values(), *controls.values()]
 
     def make(*values: Any, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
@@ -64,6 +48,27 @@ def haze_tab(setup: Setup, blocks: gr.Blocks) -> tuple[gr.DownloadButton, gr.But
     return hazy_file, dehaze_it
 
 
+def _results() -> tuple[gr.ImageSlider, gr.Markdown, gr.DownloadButton, gr.Button, gr.Image, gr.Code]:
+    slider = gr.ImageSlider(
+        label="Clean | hazy", type="filepath", interactive=False, max_height=560, buttons=["fullscreen"],
+        elem_classes="shown",
+    )  # fmt: skip
+    told = gr.Markdown(elem_id="told-haze", min_height=28, elem_classes="more")
+    with gr.Row(elem_classes="more"):
+        hazy_file = gr.DownloadButton("Download PNG", interactive=False, elem_id="download-hazy")
+        dehaze_it = gr.Button("Dehaze it", variant="primary", interactive=False, elem_id="dehaze-it")
+    transmission = gr.Image(
+        label="Transmission t: black 0, white 1", interactive=False, buttons=["fullscreen"],
+        elem_classes="more",
+    )  # fmt: skip
+    text = gr.Code(
+        label="Recipe (haze.yaml)", language="yaml", interactive=False,
+        elem_id="recipe", buttons=["copy", "download"], show_line_numbers=False, wrap_lines=True,
+        elem_classes="more",
+    )  # fmt: skip
+    return slider, told, hazy_file, dehaze_it, transmission, text
+
+
 def _scene_controls(setup: Setup) -> dict[str, Any]:
     kind = gr.Radio([PROCEDURAL, UPLOAD], value=PROCEDURAL, label="Scene", elem_id="scene")
     index = gr.Number(
@@ -83,7 +88,10 @@ def _scene_controls(setup: Setup) -> dict[str, Any]:
             label="Value of the sky", info="as 65535; empty for none; infinity always is sky", max_lines=1,
             elem_id="sky",
         )  # fmt: skip
-        fov = gr.Number(60.0, label="Field of view [degree]", info="from the left to the right edge of the photo")
+        fov = gr.Number(
+            60.0, label="Field of view [degree]", info="from the left to the right edge of the photo", minimum=1,
+            maximum=179, elem_id="fov",
+        )  # fmt: skip
 
     def show(chosen: str) -> tuple[Any, Any]:
         return gr.Number(visible=chosen == PROCEDURAL), gr.Column(visible=chosen == UPLOAD)
@@ -93,8 +101,8 @@ def _scene_controls(setup: Setup) -> dict[str, Any]:
 
 
 def _haze_controls() -> dict[str, Any]:
-    """The control of each field of demo_haze.Settings, in their order."""
-    first = demo_haze.Settings()
+    """The control of each field of demo_recipe.Settings, in their order."""
+    first = demo_recipe.Settings()
     space = next(text for text, name in SPACES.items() if name == first.color_space)
     made: dict[str, Any] = {}
     made["visibility_m"] = gr.Slider(
@@ -109,27 +117,45 @@ def _haze_controls() -> dict[str, Any]:
         -1, 4, first.angstrom_exponent, step=0.1, label="Angstrom exponent [1]",
         info="0: gray fog; above: blue is scattered more than red",
     )  # fmt: skip
-    with gr.Accordion("Patches, height fog, noise", open=False):
-        made["noise_contrast"] = gr.Slider(
-            0, 2, first.noise_contrast, step=0.05, label="Patchiness [standard deviation over mean]"
-        )
-        made["noise_scale_m"] = gr.Slider(1, 200, first.noise_scale_m, step=1, label="Size of patches [m]")
-        made["sensor_noise"] = gr.Slider(
-            0, 0.2, first.sensor_noise, step=0.005, label="Sensor noise [share of white, linear light]"
-        )
-        made["height_fog"] = gr.Checkbox(first.height_fog, label="Height fog: thins with height")
-        made["height_scale_m"] = gr.Slider(0.5, 200, first.height_scale_m, step=0.5, label="Thins to 1/e over [m]")
-        made["camera_height_m"] = gr.Slider(0, 200, first.camera_height_m, step=0.5, label="Camera's height [m]")
-        made["camera_pitch_deg"] = gr.Slider(
-            -90, 90, first.camera_pitch_deg, step=1, label="Camera looks up by [degree]"
-        )
+    made |= _uneven_controls(first)
     made["color_space"] = gr.Radio(list(SPACES), value=space, label="The equation is applied to")
     made["seed"] = gr.Number(first.seed, label="Seed of patches and noise", precision=0, minimum=0)
     return made
 
 
+def _uneven_controls(first: demo_recipe.Settings) -> dict[str, Any]:
+    """Those of what changes over the picture."""
+    made: dict[str, Any] = {}
+    with gr.Accordion("Patches, height fog, noise", open=False):
+        made["noise_contrast"] = gr.Slider(
+            0, 2, first.noise_contrast, step=0.05, label="Patchiness [standard deviation over mean]"
+        )
+        made["noise_scale_m"] = gr.Slider(
+            1, 200, first.noise_scale_m, step=1, label="Size of patches [m]", info="only with patchiness above 0"
+        )
+        made["sensor_noise"] = gr.Slider(
+            0, 0.2, first.sensor_noise, step=0.005, label="Sensor noise [share of white, linear light]"
+        )
+        made["height_fog"] = gr.Checkbox(first.height_fog, label="Height fog: thins with height")
+        made["height_scale_m"] = gr.Slider(
+            0.5, 200, first.height_scale_m, step=0.5, label="Thins to 1/e over [m]", info="only with height fog"
+        )
+        made["camera_height_m"] = gr.Slider(
+            0, 200, first.camera_height_m, step=0.5, label="Camera's height [m]", info="only with height fog or patches"
+        )
+        made["camera_pitch_deg"] = gr.Slider(
+            -90,
+            90,
+            first.camera_pitch_deg,
+            step=1,
+            label="Camera looks up by [degree]",
+            info="only with height fog or patches",
+        )
+    return made
+
+
 def _of_preset(name: str) -> list[Any]:
-    settings = demo_haze.PRESETS[name]
+    settings = demo_recipe.PRESETS[name]
     values = {field: getattr(settings, field) for field in settings.__dataclass_fields__}
     values["color_space"] = next(text for text, space in SPACES.items() if space == settings.color_space)
     return list(values.values())
@@ -145,11 +171,11 @@ def show_haze(
     if source is None:
         yield None, None, "", "Upload a photo and its depth map.", *closed
         return
-    chosen = {name: given[name] for name in demo_haze.Settings.__dataclass_fields__}
-    settings = demo_haze.settings_of(chosen | {"color_space": SPACES.get(given["color_space"], "")})
-    recipe = demo_haze.recipe_of(settings)
+    chosen = {name: given[name] for name in demo_recipe.Settings.__dataclass_fields__}
+    settings = demo_recipe.settings_of(chosen | {"color_space": SPACES.get(given["color_space"], "")})
+    recipe = demo_recipe.recipe_of(settings)
     text = demo_haze.recipe_text(recipe, settings.seed, source)
-    small = demo_haze.load(demo_haze.for_screen(source, setup.scratch))
+    small = demo_haze.load_for_screen(source)
     hazy, seen, _ = demo_haze.add_haze(small, recipe, settings.seed)
     preview_s = time.perf_counter() - began
     shown = [write_shown(pixels, folder / f"{number}.jpg") for number, pixels in enumerate((small.clean, hazy, seen))]
@@ -183,6 +209,6 @@ def _source(setup: Setup, given: dict[str, Any]) -> demo_haze.Source | None:
         return None
     check_picture(photo, setup.most_pixels)
     check_depth(depth, setup.most_pixels)
-    scale = demo_haze.number_or_none("Depth scale", given["scale"])
-    sky = demo_haze.number_or_none("Value of the sky", given["sky"])
+    scale = demo_recipe.number_or_none("Depth scale", given["scale"])
+    sky = demo_recipe.number_or_none("Value of the sky", given["sky"])
     return demo_haze.uploaded(photo, depth, scale, sky, given["fov"])

@@ -47,6 +47,7 @@ def start(setup: Setup, host: str, port: int, hosts: tuple[str, ...]) -> gr.Bloc
     """
     os.environ["GRADIO_TEMP_DIR"] = str(setup.cache)
     blocks = build(setup)
+    setup.own.update(setup.cache.rglob("*"))
     blocks.queue(max_size=MOST_WAITING, default_concurrency_limit=1, api_open=False)
     gate = Middleware(Gate, cache=setup.cache, hosts=hosts, most_upload=setup.most_upload)
     blocks.launch(

@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 import gradio as gr
 
 from aodnet.demo_dehaze import Network
-from aodnet.demo_uploads import Rgb
+from aodnet.demo_gate import MOST_FILES
+from aodnet.demo_uploads import Rgb, drop_oldest
 from hazegen import engine
 from hazegen.errors import HazegenError
 
@@ -30,6 +31,7 @@ class Setup:
         most_pixels: Of an uploaded picture or depth map.
         most_upload: Bytes of an uploaded file.
         log: Logs pictures and numbers at W&B and says where; None where nothing is logged.
+        own: Files of the cache that are the page's own, which stay.
     """
 
     networks: dict[str, Network]
@@ -37,6 +39,7 @@ class Setup:
     most_pixels: int
     most_upload: int
     log: Log | None = None
+    own: set[Path] = field(default_factory=set)
 
     @property
     def cache(self) -> Path:
@@ -68,7 +71,14 @@ def picture_field(label: str, setup: Setup) -> gr.Image:
 
 
 def takes_paths(component: Any) -> None:
-    component.preprocess = lambda payload: None if payload is None else Path(payload.path)
+    component.preprocess = lambda payload: None if payload is None else _in_use(Path(payload.path))
+
+
+def _in_use(path: Path) -> Path:
+    """The path of a file that is used now: the oldest are deleted first."""
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(path)
+    return path
 
 
 @contextlib.contextmanager
@@ -77,11 +87,14 @@ def told_to_the_visitor() -> Iterator[None]:
     try:
         yield
     except HazegenError as error:
-        raise gr.Error(str(error), duration=30, print_exception=False) from None
+        # The page has a field where the commands have this option.
+        text = str(error).replace("--depth-scale", "'Depth scale'")
+        raise gr.Error(text, duration=30, print_exception=False) from None
 
 
 @contextlib.contextmanager
 def folder_of(setup: Setup) -> Iterator[Path]:
     """A folder for the results of one request; what is shown of them has been copied to the cache by its end."""
+    drop_oldest(setup.cache, setup.own, MOST_FILES // 2 * setup.most_upload)  # so that uploads find room
     with tempfile.TemporaryDirectory(dir=setup.scratch) as folder:
         yield Path(folder)

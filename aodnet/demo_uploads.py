@@ -1,5 +1,7 @@
-"""What visitors of the demo upload: refused by its header before it is decoded, and scaled to the screen."""
+"""What visitors of the demo upload: refused by its header before it is decoded, scaled to the screen, deleted."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,26 @@ def write_shown(pixels: Rgb, path: Path) -> Path:
     """Writes a picture that the page shows (a download has its own format)."""
     path.write_bytes(images.encode(pixels, ".jpg", JPEG_QUALITY))
     return path
+
+
+def drop_oldest(cache: Path, own: set[Path], most: int) -> None:
+    """Deletes what was not used for longest, but for `own`, until no more than `most` bytes are in the cache.
+
+    Results are as large as uploads, and one comes of each move of a slider.
+    """
+    found = sorted(_files(cache, own))
+    over = sum(size for _, size, _ in found) - most
+    for _, size, path in found:
+        if over <= 0:
+            return
+        path.unlink(missing_ok=True)
+        over -= size
+
+
+def _files(cache: Path, own: set[Path]) -> Iterator[tuple[float, int, Path]]:
+    """Time of the last use, bytes and path of each file in the cache that is not of `own`."""
+    for path in set(cache.rglob("*")) - own:
+        with contextlib.suppress(FileNotFoundError):
+            known = path.lstat()
+            if not path.is_dir():
+                yield known.st_mtime, known.st_size, path

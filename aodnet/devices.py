@@ -30,6 +30,11 @@ def wants_xla(config: FitConfig) -> bool:
     return bool(tf.config.list_physical_devices("GPU")) and not config.deterministic
 
 
+def takes_bytes() -> bool:
+    """Whether pictures go to the device as bytes, to be turned and made numbers there: to a GPU, which has the time."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Any:
     """An endless iterable of what Trainer.step takes, from this process's share of each global batch.
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +46,7 @@ class Found:
     tally: Tally
     binned: LevelTally
     shown: Shown
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    digest: Any = field(default_factory=hashlib.sha256)
 
     def add(self, picture: Picture, values: Floats) -> None:
         """One picture and the values of all methods, (methods, metrics)."""
@@ -210,11 +211,8 @@ def _report(
         return compare(means[a, m], means[b, m], resampled[:, a, m], resampled[:, b, m], tally.scenes)
 
     table: dict[str, dict[str, Interval]] = {
-        name: {
-            metric: interval(means[row, column], medians[row, column], resampled[:, row, column])
-            for column, metric in enumerate(names)
-        }
-        for row, name in enumerate(rows)
+        name: {m: interval(means[r, c], medians[r, c], resampled[:, r, c]) for c, m in enumerate(names)}
+        for r, name in enumerate(rows)
     }
     to, cut_models = measures.compare_to, models if measures.ablation else []
     return Report(
@@ -247,7 +245,7 @@ def _strip(found: Found, methods: Mapping[str, Method], source: Source) -> tuple
     return strips.strip(found.shown.rows(middle), whole)
 
 
-def _hash(digest: "hashlib._Hash", picture: Picture) -> None:
+def _hash(digest: Any, picture: Picture) -> None:
     digest.update(picture.name.encode("utf-8", "surrogateescape") + str(picture.hazy.shape).encode())
     digest.update(np.ascontiguousarray(picture.hazy).data)
     if isinstance(picture, Pair):

@@ -59,7 +59,7 @@ class EvaluationFacts:
     @property
     def what(self) -> tuple[str, str]:
         """What was scored, and how it was read: evaluations in which both are equal can be held against each other."""
-        return str(self.summary.get("pictures")), str(self.summary.get("reading"))
+        return str(self.summary.get("pictures") or f"unknown, of {self.folder}"), str(self.summary.get("reading"))
 
     def definition(self, metric: str) -> str:
         """What a metric means, as the summary says it; empty of one that has no protocols."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aodnet import detection_page, figures, levels, pages, reports
+from aodnet.detection_report import FOLDER
 from aodnet.levels import IMAGE_BOUNDS, POOLED, TITLES, Bin
 from aodnet.measures import HAZY, Measures
 from aodnet.pages import Look
@@ -27,7 +28,7 @@ FILES = {
     "strip.png": "the pictures above as one",
     "levels.csv": "figures by haze and by distance",
     "levels.png": "the same as curves",
-    "detection": "objects: boxes, counts and pictures",
+    FOLDER: "objects: boxes, counts and pictures",
 }
 
 
@@ -262,7 +263,11 @@ def _settings(done: Done) -> list[Part]:
 
 
 def _files(done: Done) -> list[Part]:
-    rows = [(html.element("code", name), told) for name, told in FILES.items() if (done.out / name).exists()]
+    rows = [
+        (html.element("code", name), told)
+        for name, told in FILES.items()
+        if (done.out / name).exists() and (name != FOLDER or done.objects is not None)  # else of an evaluation before
+    ]
     return [html.table(("file", "what it is"), rows), html.code("\n".join(commands(done)))]
 
 

@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import tensorflow as tf
 
@@ -134,12 +136,22 @@ def _listed(keys: list[str]) -> str:
     return f"keys {', '.join(keys[:_SHOWN_KEYS])}{more}"
 
 
-def explain(error: tf.errors.OpError, run: Run, place: tuple[int, int] | None = None) -> None:
+@contextmanager
+def explained(run: Run, place: tuple[int, int] | None = None) -> Iterator[None]:
     """Raises what a user can do something about, where that is behind an error of TensorFlow.
 
     Args:
         place: Epoch and step of the training batch that could not be had; None where it is another thing.
     """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        explain(error, run, place)
+        raise
+
+
+def explain(error: tf.errors.OpError, run: Run, place: tuple[int, int] | None = None) -> None:
+    """As `explained`, of one error; returns where there is nothing better to say."""
     lost = run.lost if run.paths.on_damage == "skip" else None
     data.explain(error, run.sources, ("train", "validation"), lost)
     if isinstance(error, tf.errors.InvalidArgumentError):

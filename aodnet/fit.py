@@ -33,6 +33,7 @@ from aodnet import run as runs
 from aodnet.checkpoint import Checkpoint
 from aodnet.config import FitConfig, FitPaths
 from aodnet.faults import NotFinite
+from aodnet.history import best_of
 from aodnet.journal import Journal
 from aodnet.run import Run
 from aodnet.telling import tell_lost
@@ -107,8 +108,7 @@ def fit(
         folder = run_folder.RunFolder(paths.out, saved.epoch) if run.is_chief else None
         was_done = saved.epoch >= config.epochs
         done = saved.epoch if was_done else _train(run, strategy, device, saved, damaged, folder, extra, journal)
-    rows = folder.rows if folder else []
-    best = max(rows, key=lambda row: row["val_psnr_rgb"], default={})
+    best = best_of(folder.rows if folder else [])
     seconds = time.monotonic() - began
     return Fitted(paths.out, device, done, best, seconds, tuple(sorted(run.skipped)), run.lost, was_done)
 
@@ -130,18 +130,15 @@ def _train(
         tf.config.experimental.enable_op_determinism()
     jit = devices.wants_xla(config)
     trainer = Trainer(config, config.epochs * run.steps, strategy, jit=jit, recipes=run.recipes)
-    try:
+    with faults.explained(run):
         _begin(trainer, run, saved, damaged, folder)
-        own = [folder, *run_folder.tensorboard(run.paths.out)] if folder else []
-        callbacks = keras.callbacks.CallbackList(
-            [*own, *extra], model=trainer.result, epochs=config.epochs, steps=run.steps
-        )
-        run.say(f"training on {device}: {counted(config.epochs, 'epoch')} of {counted(run.steps, 'step')}.")
-        with run_state.told(run, journal, device, saved):
-            return _run_all(trainer, run, saved, callbacks, folder)
-    except tf.errors.OpError as error:
-        faults.explain(error, run)
-        raise
+    own = [folder, *run_folder.tensorboard(run.paths.out)] if folder else []
+    callbacks = keras.callbacks.CallbackList(
+        [*own, *extra], model=trainer.result, epochs=config.epochs, steps=run.steps
+    )
+    run.say(f"training on {device}: {counted(config.epochs, 'epoch')} of {counted(run.steps, 'step')}.")
+    with run_state.told(run, journal, device, saved), faults.explained(run):
+        return _run_all(trainer, run, saved, callbacks, folder)
 
 
 def _begin(
@@ -246,7 +243,8 @@ def _run_steps(
     look = trainer.look()
     watch = Waiting(trainer.works_alone, trainer.traces, look.examples)
     title = f"epoch {epoch + 1} of {run.config.epochs}"
-    run.pulse(f"starting step {done + 1} of {run.steps} of {title}; the first one takes longer, as it is compiled.")
+    compiled = "" if trainer.traces() else "; the first one takes longer, as it is compiled"
+    run.pulse(f"starting step {done + 1} of {run.steps} of {title}{compiled}.")
     with tqdm(total=run.steps, initial=done, desc=title, unit="step", disable=None if run.is_chief else True) as bar:
         for step, batch in enumerate(_batches(trainer, run, epoch, done, watch, logs, reading), start=done):
             if (epoch, step) not in run.skipped:
@@ -254,7 +252,8 @@ def _run_steps(
                 logs.update(watch.step(lambda batch=batch: trainer.step(batch)))  # type: ignore[misc]
                 taken.append(step)
             bar.update()
-            run.pulse(f"at step {step + 1} of {run.steps} of {title}, loss {look.loss:.5g}.")
+            known = f", loss {look.loss:.5g}" if look.examples else ""  # of the steps up to the last look
+            run.pulse(f"at step {step + 1} of {run.steps} of {title}{known}.")
             is_saved = (step + 1) % run.config.checkpoint_steps == 0 and step + 1 < run.steps
             if is_saved or step + 1 == run.steps or (step + 1) % LOOK == 0:
                 look = faults.look(trainer, epoch, taken)
@@ -282,11 +281,8 @@ def _batches(
         if batches is None:
             batches = iter(trainer.distribute(run.batches(number, first)))
         for step in range(count):
-            try:
+            with faults.explained(run, (epoch, number * run.once + first + step - epoch * run.steps)):
                 batch = watch.next(batches, lambda: [float(value) for value in logs.values()])
-            except tf.errors.OpError as error:
-                faults.explain(error, run, (epoch, number * run.once + first + step - epoch * run.steps))
-                raise
             yield batch
         if first + count < run.once:
             reading[number, first + count] = batches

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,14 @@ def read_history(path: Path) -> list[Logs]:
         raise no_history(path, "a table of numbers", f"another file ({error})") from None
     if any(math.isnan(row.get(name, math.nan)) for row in rows for name in _COLUMNS):
         raise no_history(path, f"numbers for {', '.join(_COLUMNS)}", "a row without")
+    if any(not 1.0 <= row["epoch"] < 1e9 for row in rows):
+        raise no_history(path, "epochs from 1", "another")
     return rows
+
+
+def best_of(rows: Iterable[Logs]) -> Logs:
+    """The row of the highest validation PSNR; empty without rows."""
+    return max(rows, key=lambda row: row["val_psnr_rgb"], default={})
 
 
 def no_history(path: Path, expected: str, received: str) -> RefusedError:

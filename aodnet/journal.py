@@ -5,13 +5,14 @@ it: what cannot be written is said once, and the training goes on.
 """
 
 import functools
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hazegen import manifest
 
@@ -72,12 +73,20 @@ class Journal:
     def _note(self, event: str, **facts: Any) -> None:
         line = json.dumps({"event": event, "time": datetime.now(UTC).isoformat(timespec="seconds"), **facts})
         try:
-            with (self._folder / FILE).open("a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
+            with (self._folder / FILE).open("ab+") as file:
+                file.write((b"\n" if _is_cut(file) else b"") + f"{line}\n".encode())
         except OSError as error:
             if not self._broken:
                 self._say(f"warning: '{self._folder / FILE}' cannot be written: {error}. The training goes on.")
             self._broken = True
+
+
+def _is_cut(file: BinaryIO) -> bool:
+    """Whether the last line has no end, as a full disk leaves it: what is joined to it would be lost with it."""
+    if file.seek(0, io.SEEK_END) == 0:
+        return False
+    file.seek(-1, io.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 @functools.cache
@@ -100,7 +109,9 @@ def read(folder: Path) -> list[Event]:
     if not path.is_file():
         return events
     with path.open("rb") as file:
-        lines = file.read(MOST_BYTES).splitlines()
+        lines = file.read(MOST_BYTES // 2).splitlines()
+        file.seek(max(file.tell(), path.stat().st_size - MOST_BYTES // 2))
+        lines += file.read(MOST_BYTES // 2).splitlines()
     for line in lines:
         try:
             event = json.loads(line)

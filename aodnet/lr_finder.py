@@ -29,6 +29,9 @@ STEPS = 200
 _SMOOTHING = 0.9
 _TOO_MUCH = 2.0  # times the least loss: it has risen again
 _LEAST_POINTS = 10
+# Of the smoothed loss, as a share of its first. Rates at which nothing was learned came to 0.004 by noise alone, a
+# sound curve of 60 steps to 0.11.
+_LEAST_FALL = 0.01
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def find_lr(options: FinderOptions, config: FitConfig, *, say: Callable[[str], o
         say: Receives where the test has ended.
 
     Raises:
-        RefusedError: The loss was not finite from the beginning, so that there is no curve.
+        RefusedError: The loss was not finite from the beginning, so that there is no curve, or did not fall.
         UsageError, VerifyError, StoreError: As `aodnet fit` does.
     """
     from aodnet.losses import least as lowest_of
@@ -112,7 +115,20 @@ def find_lr(options: FinderOptions, config: FitConfig, *, say: Callable[[str], o
     if run.lost.total:
         say(f"warning: left out because they are damaged: {tell_lost(run.lost, options.data)}.")
     say(f"stopped at a learning rate of {rates[-1]:.1e}, after {len(rates)} of {steps} steps.")
-    return _found(np.array(rates), np.array(losses), np.array(relative), options.out)
+    found = _found(np.array(rates), np.array(losses), np.array(relative), options.out)
+    _check_fall(found)
+    return found
+
+
+def _check_fall(found: Found) -> None:
+    """Refuses a curve without a fall, whose steepest place is noise."""
+    fall = 1.0 - float(found.smoothed.min() / found.smoothed[0])
+    if fall < _LEAST_FALL:
+        raise RefusedError(
+            f"The loss falls at no learning rate. Expected a fall by at least {_LEAST_FALL:.0%}, received {fall:.1%} "
+            f"from {found.rates[0]:.1e} to {found.rates[-1]:.1e} ('{found.files[0]}'). Lower --lowest, raise --highest "
+            "or --steps, or see with aodnet overfit whether the network learns at all."
+        )
 
 
 def rising(options: FinderOptions, steps: int) -> Any:

@@ -11,8 +11,6 @@ References:
 """
 
 import math
-import threading
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,19 +18,16 @@ from numpy.typing import NDArray
 
 from aodnet.baselines import dark_channel
 from hazegen import color
-from hazegen.errors import UsageError
+from hazegen.appearance import fade, load_fade, saturation
 
 Pixels = NDArray[np.uint8]
+
+__all__ = ["MEASURES", "fade", "load_fade", "measure", "saturation", "visible_edges"]
 
 MEASURES = ("dark_channel", "saturation", "e", "r", "clipped")
 # An edge is seen where the contrast within 3 x 3 pixels passes 5 % (as in the definition of visibility), and also
 # 2 levels, so that rounding and JPEG do not count as edges in the dark.
 _CONTRAST, _LEVELS = 0.05, 2
-# FADE cuts the picture into patches of 8 x 8 and fails on fewer than 2 x 2.
-_FADE_LEAST_PX = 16
-
-# Numba's own threads, which FADE may use, are not safe to start from several of ours.
-_FADE = threading.Lock()
 
 
 def measure(hazy: Pixels, restored: Pixels) -> dict[str, float]:
@@ -56,47 +51,12 @@ def measure(hazy: Pixels, restored: Pixels) -> dict[str, float]:
     }
 
 
-def saturation(pixels: Pixels) -> float:
-    """Mean of (max - min) / max over channels; 0 for black."""
-    most = pixels.max(axis=2).astype(np.float64)
-    return float(((most - pixels.min(axis=2)) / np.maximum(most, 1.0)).mean())
-
-
 def visible_edges(gray: Pixels) -> NDArray[np.bool_]:
     """Whether (max - min) / max within 3 x 3 pixels passes 5 %, and max - min 2 levels; (height, width)."""
     window = np.ones((3, 3), np.uint8)
     most = cv2.dilate(gray, window, borderType=cv2.BORDER_REPLICATE).astype(np.float32)
     span = most - cv2.erode(gray, window, borderType=cv2.BORDER_REPLICATE)
     return np.asarray((span > _CONTRAST * most) & (span > _LEVELS))
-
-
-def fade(pixels: Pixels) -> float:
-    """Perceptual fog density: higher is foggier; not a number where the picture is small or has no contrast.
-
-    Raises:
-        UsageError: The package is not there.
-    """
-    run = load_fade()
-    if min(pixels.shape[:2]) < _FADE_LEAST_PX or not pixels.std():
-        return math.nan
-    with _FADE, np.errstate(all="ignore"):
-        return float(run(np.ascontiguousarray(pixels)))
-
-
-def load_fade() -> Any:
-    """The function of fade-python.
-
-    Raises:
-        UsageError: The package is not there.
-    """
-    try:
-        from pyfade import fade as run  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError:
-        raise UsageError(
-            "FADE is not installed. Expected the package fade-python, received an environment without it. Run pip "
-            "install 'hazegen[metrics]'; its notice allows research, evaluation and internal use."
-        ) from None
-    return run
 
 
 def _gradient_ratio(before: Pixels, after: Pixels, edges: NDArray[np.bool_]) -> float:

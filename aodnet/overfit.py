@@ -117,18 +117,7 @@ def overfit(options: OverfitOptions, config: FitConfig, *, say: Callable[[str], 
     steps = config.steps or STEPS
     run, trainer = begin(options, config, steps)
     batch = _one_batch(run)
-    losses: list[float] = []
-    for step in range(steps):
-        loss = float(trainer.step(batch)["loss"])
-        look = trainer.look()
-        if look.bad >= 0:
-            raise RefusedError(
-                f"A number of the {look.fault} is not finite. Expected finite numbers, received NaN or infinity at "
-                f"step {step}. Lower --learning-rate, or look at the data with hazegen verify and hazegen preview."
-            )
-        losses.append(loss)
-        if step % max(1, steps // _TOLD) == 0:
-            say(f"step {step}: loss {loss:.5g}")
+    losses, look = _learn(trainer, batch, steps, say)
     trainer.settle()
     hazy, clean = _pictures(run, batch)
     _write_picture(trainer.result, hazy, clean, options.out)
@@ -142,6 +131,23 @@ def overfit(options: OverfitOptions, config: FitConfig, *, say: Callable[[str], 
     if left >= options.share:
         hints.append(_hint_of_rate(losses, dead=look.dead > 0))
     return Overfitted(hazy.shape[0], steps, losses[0], losses[-1], plain, left, learned, tuple(hints), options.out)
+
+
+def _learn(trainer: Any, batch: Any, steps: int, say: Callable[[str], object]) -> tuple[list[float], Any]:
+    """The loss of each step on the same batch, and what the device has seen in the last one."""
+    losses: list[float] = []
+    for step in range(steps):
+        loss = float(trainer.step(batch)["loss"])
+        look = trainer.look()
+        if look.bad >= 0:
+            raise RefusedError(
+                f"A number of the {look.fault} is not finite. Expected finite numbers, received NaN or infinity at "
+                f"step {step}. Lower --learning-rate, or look at the data with hazegen verify and hazegen preview."
+            )
+        losses.append(loss)
+        if step % max(1, steps // _TOLD) == 0:
+            say(f"step {step}: loss {loss:.5g}")
+    return losses, look
 
 
 def _one_batch(run: Any) -> Any:

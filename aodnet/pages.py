@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from hazegen.progress import counted
 REPORT = "report.html"
 # A page that is larger is written again with smaller pictures.
 MOST_BYTES = 5_000_000
-# Letters of a text that are shown, and rows of a table.
-MOST_LETTERS, MOST_ROWS = 400, 60
+# Letters of a text that are shown, rows of a table, and points of a curve, of which the chart is 336 px wide.
+MOST_LETTERS, MOST_ROWS, MOST_POINTS = 400, 60, 1000
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,13 @@ def facts(rows: Iterable[tuple[str, Part]]) -> Markup:
     return html.table((), rows)
 
 
-def settings(config: Any) -> Markup:
-    """A dataclass's fields: those that differ from their default, and below a click all others."""
-    usual = {field.name: field.default for field in dataclasses.fields(config)}
+def settings(config: Any, above: Mapping[str, Any] = MappingProxyType({})) -> Markup:
+    """A dataclass's fields: those that differ from their default, and below a click all others.
+
+    Args:
+        above: Defaults that stand above the dataclass's own.
+    """
+    usual = {field.name: field.default for field in dataclasses.fields(config)} | dict(above)
     values = {name: getattr(config, name) for name in usual}
     given = {name: value for name, value in values.items() if value != usual[name]}
     rest = [(name, shown(value)) for name, value in values.items() if name not in given]

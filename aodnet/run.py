@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 import yaml
 
-from aodnet import checkpoint, data, losses, metrics, online, shards, streaming
+from aodnet import checkpoint, data, devices, losses, metrics, online, shards, streaming
 from aodnet.config import FitConfig, FitPaths
 from aodnet.data import Source
 from aodnet.recipes import check_cameras, resolve
@@ -106,6 +106,7 @@ class Run:
             worker=self.worker,
             on_damage=self.paths.on_damage,
             lost=self.lost,
+            as_bytes=devices.takes_bytes(),
         )
 
     @functools.cached_property
@@ -201,8 +202,8 @@ def _check_different(sources: Sequence[Source]) -> None:
         digest = manifests.digest(source.manifest)
         if digest in seen:
             raise UsageError(
-                f"A dataset is given twice. Expected different ones, received '{seen[digest]}' and '{source.folder}', which "
-                "hold the same shards. Leave one out; how much of a dataset an epoch has is said by --weights."
+                f"A dataset is given twice. Expected different ones, received '{seen[digest]}' and '{source.folder}', "
+                "which hold the same shards. Leave one out; how much of a dataset an epoch has is said by --weights."
             )
         seen[digest] = source.folder
 

@@ -63,7 +63,12 @@ class RunFacts:
     @property
     def best(self) -> Logs:
         """The row of the highest validation PSNR; empty before the first epoch has ended."""
-        return max(self.rows, key=lambda row: row["val_psnr_rgb"], default={})
+        return history.best_of(self.rows)
+
+    def some_rows(self, most: int) -> list[Logs]:
+        """Rows of evenly spread epochs, the last among them: all where they are not more than `most`."""
+        step = -(-len(self.rows) // most)
+        return [row for at, row in enumerate(self.rows) if (len(self.rows) - 1 - at) % step == 0]
 
     @property
     def begun(self) -> Event:
@@ -119,9 +124,14 @@ def read(folder: Path) -> RunFacts:
         if path.exists():
             _check_file(path, MOST_OF_HISTORY)
         rows = history.read_history(path)
-    except (HazegenError, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise RefusedError(
+            f"'{folder}' is a run that cannot be read. Expected UTF-8 in '{CONFIG}', received other bytes. Put it back "
+            "from a copy, or leave the run out."
+        ) from None
+    except (HazegenError, OSError) as error:
         raise RefusedError(f"'{folder}' is a run that cannot be read. {error}") from None
-    epochs = {int(row["epoch"]) for row in rows if 0 < row["epoch"] < 1e9}
+    epochs = {int(row["epoch"]) for row in rows}
     folders = (folder / PICTURES).iterdir() if (folder / PICTURES).is_dir() else ()
     named = ((_PICTURE.fullmatch(path.name), path) for path in folders)
     pictures = {int(match[1]): path for match, path in named if match and int(match[1]) in epochs}

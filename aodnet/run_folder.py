@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from aodnet import sheets, validation_pictures, weights
-from aodnet.history import BEST, HISTORY, PANELS, Logs, no_history, read_history, write_history
+from aodnet.history import BEST, HISTORY, PANELS, Logs, best_of, no_history, read_history, write_history
 from aodnet.run_facts import PICTURES
 from aodnet.validation_pictures import Example
 from hazegen import stores
@@ -40,7 +40,7 @@ class RunFolder(keras.callbacks.Callback):
     def rewind(self, done: int) -> None:
         """Forgets the rows of all epochs but the first `done`: they are gone through again."""
         self.rows = [row for row in self.rows if row["epoch"] <= done]
-        self.best = max((row["val_psnr_rgb"] for row in self.rows), default=float("-inf"))
+        self.best = best_of(self.rows).get("val_psnr_rgb", float("-inf"))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         assert logs is not None

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aodnet import journal, pages, run_facts, run_pictures
+from aodnet.config import FitConfig
 from aodnet.history import BEST, HISTORY
 from aodnet.pages import Look
 from aodnet.run_facts import RunFacts
 from aodnet.sheets import Shown
-from hazegen import charts, html
+from hazegen import charts, config, html
 from hazegen.html import Markup, Part
 from hazegen.progress import counted
 
@@ -52,7 +53,7 @@ def page(facts: RunFacts, pictures: dict[int, list[Shown]], problems: Sequence[s
             "Curves": _curves(facts),
             "What happened": _happened(facts),
             "Data": data(facts),
-            "Settings": [pages.settings(facts.config), *_recipes(facts)],
+            "Settings": [pages.settings(facts.config, _usual()), *_recipes(facts)],
             "Files and next commands": _files(facts),
             "Times and machine": _times(facts),
         }
@@ -117,7 +118,8 @@ def _curves(facts: RunFacts) -> list[Part]:
         "learning rate": {"": "learning_rate"},
     }
     drawn = [_chart(facts, up, names) for up, names in wanted.items()]
-    rows = [[f"{row['epoch']:.0f}", *(f"{row[n]:.5g}" for n in COLUMNS)] for row in _few(facts)]
+    few = facts.some_rows(pages.MOST_ROWS)
+    rows = [[f"{row['epoch']:.0f}", *(f"{row[n]:.5g}" for n in COLUMNS)] for row in few]
     head = ("epoch", *COLUMNS.values())
     left_out = "" if len(rows) == len(facts.rows) else f", {len(rows)} of {len(facts.rows)} (history.csv has all)"
     table = html.details(f"The figures of the epochs{left_out}", html.table(head, rows, numbers=range(len(head))))
@@ -137,14 +139,10 @@ COLUMNS = {
 }
 
 
-def _few(facts: RunFacts) -> list[dict[str, float]]:
-    step = -(-len(facts.rows) // pages.MOST_ROWS)
-    return [row for at, row in enumerate(facts.rows) if (len(facts.rows) - 1 - at) % step == 0]
-
-
 def _chart(facts: RunFacts, up: str, names: dict[str, str]) -> Markup:
-    epochs = [row["epoch"] for row in facts.rows]
-    series = {told: (epochs, [row[name] for row in facts.rows]) for told, name in names.items()}
+    rows = facts.some_rows(pages.MOST_POINTS)
+    epochs = [row["epoch"] for row in rows]
+    series = {told: (epochs, [row[name] for row in rows]) for told, name in names.items()}
     return pages.chart(up, charts.lines(series, "epoch", up, above=True))
 
 
@@ -163,9 +161,12 @@ def _happened(facts: RunFacts) -> list[Part]:
     for event in facts.events:
         if event["event"] == journal.END and event.get("how") != "ended":
             told.append(f"Ended early: {pages.cut(event.get('how'))}")
-    told += [f"Warning: {text}" for text in warnings[:WARNINGS_SHOWN]]
-    if len(warnings) > WARNINGS_SHOWN:
-        told.append(f"... and {counted(len(warnings) - WARNINGS_SHOWN, 'more warning')} in {journal.FILE}.")
+    half = WARNINGS_SHOWN // 2  # of many, the first and the last: each epoch may say that a record is lost
+    between = len(warnings) - 2 * half
+    told += [f"Warning: {text}" for text in warnings[:half]]
+    if between > 0:
+        told.append(f"... {counted(between, 'more warning')} between, in {journal.FILE} ...")
+    told += [f"Warning: {text}" for text in warnings[half:][-half:]]
     told += [f"Left out because of numbers that are not finite: {text}." for text in _skipped(facts)]
     if not facts.events:
         return [html.paragraph("The folder has no journal: it is of an older version.")]
@@ -213,6 +214,11 @@ def _counts(one: dict[str, object]) -> str:
     return ", ".join(f"{pages.cut(number, 12)} {pages.cut(split, 20)}" for split, number in list(records.items())[:5])
 
 
+def _usual() -> dict[str, object]:
+    """What `aodnet fit` trains with unless it is told otherwise, where that is not FitConfig's default."""
+    return config.read_config(config.config_folder() / "training" / "default.yaml", FitConfig)
+
+
 def _recipes(facts: RunFacts) -> list[Part]:
     told = [line.removeprefix("# recipe ") for line in facts.head if line.startswith("# recipe ")]
     return [html.details("Recipes of the haze that was drawn", html.code("\n".join(told)[:20_000]))] if told else []
@@ -220,26 +226,31 @@ def _recipes(facts: RunFacts) -> list[Part]:
 
 def _files(facts: RunFacts) -> list[Part]:
     rows = [(html.element("code", name), told) for name, told in FILES.items() if (facts.folder / name).exists()]
-    return [html.table(("file", "what it is"), rows), html.code("\n".join(commands(facts)))]
+    next_ones = commands(facts)
+    return [html.table(("file", "what it is"), rows), html.code("\n".join(next_ones)) if next_ones else None]
 
 
 def commands(facts: RunFacts) -> list[str]:
     """What may be typed next."""
     run = str(facts.folder)
     if not facts.best:
-        command = pages.cut(facts.begun.get("command") or "", 4000)
-        return [f"{command} --resume" if command and "--resume" not in command else command]
-    model = f"{run}/{BEST}"
-    lines = []
-    for number, one in enumerate(facts.datasets, start=1):
-        out = ("--out", f"runs/evaluation-{number}") if len(facts.datasets) > 1 else ()
-        records = one.get("records")
-        split = () if isinstance(records, dict) and records.get("test") else ("--split", "validation")
-        lines.append(
-            shlex.join(["aodnet", "evaluate", "--model", model, "--data", str(one.get("folder")), *out, *split])
-        )
-    lines.append(shlex.join(["aodnet", "predict", "photos", "--model", model, "--out", "restored"]))
-    return [*lines, f"{shlex.join(['aodnet', 'compare', run])} ANOTHER_RUN"]
+        command = str(facts.begun.get("command") or "")[:8000]
+        return [command if "--resume" in command.split() else f"{command} --resume"] if command else []
+    tested = [(str(one.get("folder")), isinstance(of := one.get("records"), dict) and bool(of.get("test")))
+              for one in facts.datasets]  # fmt: skip
+    predict = shlex.join(["aodnet", "predict", "photos", "--model", f"{run}/{BEST}", "--out", "restored"])
+    return [*evaluations(run, tested), predict, f"{shlex.join(['aodnet', 'compare', run])} ANOTHER_RUN"]
+
+
+def evaluations(run: str, tested: Sequence[tuple[str, bool]]) -> list[str]:
+    """A command for each dataset (its folder, and whether it has test pictures) that evaluates a run's best weights."""
+    commands = []
+    for number, (folder, has_test) in enumerate(tested, start=1):
+        out = ("--out", f"runs/evaluation-{number}") if len(tested) > 1 else ()
+        split = () if has_test else ("--split", "validation")
+        words = ("aodnet", "evaluate", "--model", f"{run}/{BEST}", "--data", folder, *out, *split)
+        commands.append(shlex.join(words))
+    return commands
 
 
 # --- of the clock and the machine ---

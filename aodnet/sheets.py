@@ -100,7 +100,7 @@ def read(path: Path) -> list[Shown]:
         return []
     try:
         rows = [_row(said) for said in json.loads(text)["rows"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise _no_sheet(path, "another text") from None
     pixels = images.as_rgb8(images.decode(data, path.name), path.name)
     return _cut(path, pixels, rows)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -43,25 +42,28 @@ def choose(run: Run, count: int = COUNT) -> list[Example]:
     """
     total = sum(known.records_of("validation") for known in run.manifests)
     for every in (max(1, total // (_LOOKED_AT * count)), 1):
-        of_scenes: dict[tuple[int, str], tuple[str, Any]] = {}
-        for key, scene, batch in _images(run, every):
-            of_scenes.setdefault(scene, (key, batch))
-        if of_scenes:
-            count = min(count, len(of_scenes))
-            chosen = [list(of_scenes.values())[number * len(of_scenes) // count] for number in range(count)]
-            return [Example(key, *online.hazy_and_clean(batch, run.recipes)) for key, batch in chosen]
+        found = _scenes(run, every)
+        if found:
+            count = min(count, len(found))
+            chosen = dict(found[number * len(found) // count] for number in range(count))
+            batches = enumerate(run.validation_places(every))  # one at a time: whole frames are large
+            return [
+                Example(chosen[at], *online.hazy_and_clean(batch, run.recipes)) for at, batch in batches if at in chosen
+            ]
     raise run.nothing_left("validation")
 
 
-def _images(run: Run, every: int) -> Any:
-    """Key, (source, scene) and batch of one validation image of so many, without those that are lost."""
+def _scenes(run: Run, every: int) -> list[tuple[int, str]]:
+    """Place and key of the first image of each scene, of one validation image of so many that are not lost."""
     spec = decoding.feature_spec("key", "scene", kind=run.manifests[0].kind)
     stored = encoded.in_order(run.sources, "validation", run.paths.on_damage, None).shard(every, 0)
-    for (record, source, _), batch in zip(stored, run.validation_places(every), strict=True):
-        if tf.shape(batch["clean"])[0] > 0:
+    firsts: dict[tuple[int, str], tuple[int, str]] = {}
+    for place, (record, source, _) in enumerate(stored.as_numpy_iterator()):
+        if record:
             values = tf.io.parse_single_example(record, spec)
             key, scene = (values[name].numpy().decode(errors="replace") for name in ("key", "scene"))
-            yield key, (int(source), scene), batch
+            firsts.setdefault((int(source), scene), (place, key))
+    return list(firsts.values())
 
 
 def grid(model: keras.Model, examples: Sequence[Example], title: str = "") -> tuple[NDArray[np.uint8], list[Row]]:

@@ -104,6 +104,11 @@ def as_recipe(extinction: Mapping[str, float | None], own: Mapping[str, Any], pa
             f"seed changes nothing here. Expected it beside recipe, received seed={seed} alone. Leave it out: nothing "
             "is drawn."
         )
+    if own["color_space"] not in (None, "srgb", "linear"):
+        raise UsageError(
+            f"color_space is unknown. Expected 'srgb' or 'linear', received {own['color_space']!r}. Correct "
+            "color_space."
+        )
     ((name, value),) = ((name, value) for name, value in extinction.items() if value is not None)
     values = {
         name: str(_number(name, value)),

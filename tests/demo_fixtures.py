@@ -1,4 +1,4 @@
-"""A demo that serves in a process of its own, and a visitor who speaks to it as its page does, or worse."""
+"""A demo that serves in a process of its own, a visitor who speaks to it as its page does, or worse, and photos."""
 
 import http.client
 import json
@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import numpy as np
+
+from hazegen import images
 
 BOUNDARY = "demo-boundary"
 SESSION = "visitor"
@@ -113,7 +117,9 @@ def served(folder: Path, *model: str) -> Iterator[Running]:
     ):
         assert process.stdout is not None
         assert process.stdin is not None
-        said = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        assert line, (folder / "stderr.txt").read_text(encoding="utf-8")
+        said = json.loads(line)
         try:
             yield Running(Visitor(said["port"]), Path(said["workplace"]), Path(said["cwd"]), notes, process)
         finally:
@@ -125,4 +131,25 @@ def canary(folder: Path) -> Path:
     """A file that nobody may get."""
     path = folder / "secret.txt"
     path.write_text("CANARY-7f3a", encoding="utf-8")
+    return path
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [np.sin(x / (9.0 + c)) + np.cos(y / (7.0 + c)) for c in range(3)]
+    return np.rint(127.5 + 60.0 * np.stack(waves, axis=2)).astype(np.uint8)
+
+
+def write(path: Path, pixels: np.ndarray) -> Path:
+    path.write_bytes(images.encode(pixels, path.suffix))
+    return path
+
+
+def write_turned(path: Path, pixels: np.ndarray) -> Path:
+    """Writes a photo whose EXIF tag turns it to the right."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[images.EXIF_ORIENTATION] = 6
+    Image.fromarray(pixels).save(path, exif=exif, quality=95)
     return path

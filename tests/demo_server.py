@@ -36,7 +36,7 @@ def main() -> None:
         networks = demo_dehaze.load_networks({sys.argv[2]: sys.argv[2]})
     else:
         networks = {"identity": Network(Restorer(lambda hazy: hazy), lambda hazy: (hazy, np.ones_like(hazy)))}
-        demo_dehaze_tab.EXAMPLES = demo_dehaze_tab.EXAMPLES[:1]
+        demo_dehaze_tab.EXAMPLES = ()  # which would be rendered
         demo_haze.PROCEDURAL_SIZE = (96, 64)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -53,6 +53,7 @@ def test_fit_evaluate_predict(pairs, tmp_path, capsys):
     saved = (out / "config.yaml").read_text()
     assert "batch: 2" in saved  # of the file
     assert "loss: l2=0.5" in saved  # the option stands above it
+    assert images.read_picture(out / "curves.png").shape[:2] == (700, 1300)
     best = out / "best.weights.h5"
     assert run("evaluate", "--model", best, "--data", pairs, "--out", tmp_path / "scores") == 0
     said = capsys.readouterr().out

@@ -15,7 +15,7 @@ import aodnet
 import hazegen
 from aodnet import cli as aodnet_cli
 from aodnet import predict
-from hazegen import color, geometry, images, light, opened, physics, records, render, sampling
+from hazegen import color, geometry, images, light, opened, opened_record, physics, records, render, sampling
 from hazegen.errors import RefusedError, UsageError, VerifyError
 from hazegen.make import make
 
@@ -172,7 +172,7 @@ def wrong(**changes: Any) -> dict[str, Any]:
         (wrong(beta=None, visibility_m=np.nan), UsageError, "visibility_m is out of range"),
         (wrong(atmospheric_light=255), UsageError, "atmospheric_light is out of range.*255.*Divide"),
         (wrong(atmospheric_light=(0.1, 0.2)), UsageError, "one number or three"),
-        (wrong(color_space="xyz"), UsageError, "color-space cannot be used.*srgb"),
+        (wrong(color_space="xyz"), UsageError, "color_space is unknown.*srgb.*Correct color_space"),
         (wrong(camera=0.0), UsageError, "field of view is out of range"),
         (wrong(camera="wide"), UsageError, "camera is no number"),
         (wrong(camera=geometry.camera_from_fov(60, 4, 4)), UsageError, "another picture.*3 x 2.*4 x 4"),
@@ -201,7 +201,7 @@ def test_sky_under_recipes_that_cannot_do_with_it(clean, depth_m, load_recipe):
 # --- hazegen.open ---
 
 
-def same(one: opened.Record, other: opened.Record) -> bool:
+def same(one: opened_record.Record, other: opened_record.Record) -> bool:
     fields = (field.name for field in dataclasses.fields(one))
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in fields)
 
@@ -223,7 +223,7 @@ def test_records_by_number_are_those_in_turn(dataset: Path, monkeypatch: pytest.
 
 def test_a_pair_is_what_the_manifest_says(dataset: Path) -> None:
     pair = hazegen.open(str(dataset))[0]
-    assert isinstance(pair, opened.Pair)
+    assert isinstance(pair, opened_record.Pair)
     assert pair.key.startswith(f"{pair.scene}#")
     assert pair.transmission is None
     assert 0.0 < pair.mean_transmission < 1.0
@@ -248,7 +248,7 @@ def test_transmission_and_scenes(make_photos, make_options, load_recipe, tmp_pat
     recipe = load_recipe("aod-released", angstrom_exponent="[1.0]")
     make(make_options(photos, tmp_path / "pairs", variants=1, maps=True), recipe)
     for pair in hazegen.open(tmp_path / "pairs"):
-        assert isinstance(pair, opened.Pair)
+        assert isinstance(pair, opened_record.Pair)
         assert pair.transmission is not None
         assert pair.transmission.shape == (64, 96, 3)
         assert pair.transmission.mean() == pytest.approx(pair.mean_transmission, abs=1e-4)
@@ -257,7 +257,7 @@ def test_transmission_and_scenes(make_photos, make_options, load_recipe, tmp_pat
     found = hazegen.open(tmp_path / "scenes")
     assert len(found) == 3
     for scene in found:
-        assert isinstance(scene, opened.SceneRecord)
+        assert isinstance(scene, opened_record.SceneRecord)
         photo = images.read_picture(photos.depth / f"{scene.key}.png")
         assert np.abs(scene.distance_m - photo * 0.001).max() < 1e-3
         assert repr(scene) == f"SceneRecord('{scene.key}', {scene.split}, 96 x 64)"
@@ -287,6 +287,9 @@ def test_damage_is_told_as_everywhere(dataset_copy: Path) -> None:
     (dataset_copy / shard.name).write_bytes(data[:-100])
     with pytest.raises(VerifyError, match=r"Expected .* bytes, received"):
         hazegen.open(dataset_copy)["train"][0]
+    (dataset_copy / shard.name).unlink()
+    with pytest.raises(VerifyError, match=rf"Shard '{shard.name}' is not what.*received no file"):
+        found["train"][0]
 
 
 def test_a_record_of_something_else_is_refused(dataset_copy: Path) -> None:

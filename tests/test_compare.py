@@ -67,6 +67,13 @@ def test_runs_are_told_apart_by_what_differs_alone(tmp_path):
     assert page == compare_page.write(compare.compare([one, other]))
 
 
+def test_evaluations_that_do_not_say_what_they_scored_are_not_held_against_each_other(tmp_path):
+    folders = [make_evaluation(tmp_path / name, "m", 1.0, pictures="") for name in ("one", "two")]
+    found = compare.compare(folders)
+    assert found.groups == ()
+    assert "scored other pictures" in found.warnings[0]
+
+
 def test_other_datasets_are_a_warning(tmp_path):
     runs = [make_run(tmp_path / name) for name in ("one", "two")]
     config = runs[1] / "config.yaml"

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
     not DATA.is_dir(), reason="HAZEGEN_TEST_DATA does not name a folder with the published data sets"
 )
 
-FRAMES = 24
+FRAMES = 12
 CODES = {"inverted", "unit", "8-bit", "false-color", "mirrored", "zero-holes", "transposed", "shifted"}
 # Findings about single files or registration that no sound folder may have either.
 FALSE_ALARMS = CODES | {"upside-down", "turned", "unrelated", "wrapped", "byte-order", "constant", "unreadable"}

@@ -547,7 +547,10 @@ def test_report_tells_objects_ablation_and_differences(source, tmp_path):
         "matching": "greedy", "versions": {"hazy": figures_of},
         "levels": {"t 0.5": {"pictures": 2, "versions": {"hazy": figures_of}}},
     }  # fmt: skip
+    (tmp_path / "detection").mkdir()
+    assert "objects: boxes" not in evaluation_report.write(done_of((report, tmp_path), measures))  # of one before
     page = evaluation_report.write(done_of((report, tmp_path), measures, objects))
+    assert "objects: boxes" in page
     for shown in (
         "Gain from surroundings in PSNR [dB] rgb", "x2..x4 as means", "Less the figures of hazy input", "Protocol y",
         "&lt;b&gt;x&lt;/b&gt;.onnx", "Mean transmission t 0.5", "0.250", "e (new edges)",
@@ -561,6 +564,12 @@ def test_command_leaves_a_report_and_never_fails_for_it(source, tmp_path, capsys
     assert cli.main(["evaluate", *given, "--out", str(tmp_path / "out")]) == 0
     assert f"all of it as a page: '{tmp_path / 'out' / 'report.html'}'" in capsys.readouterr().out
     assert "m.weights.h5" in (tmp_path / "out" / "report.html").read_text()
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("epochs: 1\n")
+    assert cli.main(["evaluate", *given, "--out", str(tmp_path / "run")]) == 2
+    assert "--out is the folder of a training run, whose report would be" in capsys.readouterr().err
+    assert len(list((tmp_path / "run").iterdir())) == 1
 
     def fail(*_: object) -> str:
         raise ValueError("for a reason")

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import keras
@@ -23,6 +24,7 @@ from aodnet import (
     cli_fit,
     cli_options,
     data,
+    devices,
     fit,
     journal,
     losses,
@@ -43,6 +45,8 @@ from hazegen import config as configs
 from hazegen import manifest, records
 from hazegen.errors import HazegenError, RefusedError, StoreError, UsageError, VerifyError
 from hazegen.make import make
+
+pytestmark = pytest.mark.usefixtures("without_curves")
 
 # 6 training records in 3 steps, 2 validation records.
 CONFIG = FitConfig(epochs=2, batch=2, crop=16, learning_rate=2e-3, warmup=0.0, checkpoint_steps=2)
@@ -101,7 +105,6 @@ def test_run_folder_is_complete(finished):
     assert names >= {
         "config.yaml",
         "history.csv",
-        "curves.png",
         "best.weights.h5",
         "last.weights.h5",
         "validation/epoch-0001.png",
@@ -121,6 +124,20 @@ def test_run_ends_with_its_report(finished, pairs):
     assert page == run_report.write(run)
     begun, ended = (event for event in journal.read(run) if event["event"] in ("begin", "end"))
     assert (begun["epoch"], begun["step"], ended["how"]) == (0, 0, "ended")
+
+
+def test_journal_keeps_what_the_user_is_told(pairs, tmp_path, monkeypatch):
+    """And no message of TensorFlow's own, of which something better is known."""
+
+    def fail(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "{{node of TensorFlow}} OOM")
+
+    monkeypatch.setattr(fit, "_run_all", fail)
+    out = tmp_path / "run"
+    with pytest.raises(RefusedError, match="memory of the device is not enough"):
+        fit.fit(FitPaths((pairs,), out), CONFIG)
+    assert journal.read(out)[-1]["how"].startswith("failed: The memory of the device is not enough. Expected")
+    assert "Ended early: failed: The memory of the device is not enough." in (out / "report.html").read_text()
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -264,6 +281,27 @@ def test_pictures_are_of_different_scenes(tmp_path):
     assert [len(validation_pictures.choose(now, count)) for count in (1, 2, 9)] == [1, 2, 5]
 
 
+def test_pictures_are_chosen_before_they_are_decoded(tmp_path, monkeypatch):
+    """Whole frames are large: no more of them are held than are shown."""
+    folder = make_dataset(tmp_path, {"train": 1, "validation": 6}, size=(24, 32))
+    now = run.prepare(FitPaths((folder,), tmp_path / "run"), CONFIG, (0, 1), print)
+    alive, most, places = weakref.WeakSet(), [0], run.Run.validation_places
+
+    class Batch(dict):
+        __hash__ = object.__hash__
+
+    def watched(self, every=1):
+        for one in places(self, every):
+            batch = Batch(one)
+            alive.add(batch)
+            most.append(len(alive))
+            yield batch
+
+    monkeypatch.setattr(run.Run, "validation_places", watched)
+    assert len(validation_pictures.choose(now, 1)) == 1
+    assert max(most) <= 3
+
+
 def test_the_same_dataset_twice_is_refused(pairs, tmp_path, monkeypatch):
     """Also by another spelling, a link or a copy."""
     monkeypatch.chdir(pairs)
@@ -303,18 +341,23 @@ def test_what_can_be_refused_comes_before_training_is_told_of(finished, pairs, t
 
 
 def test_a_log_is_told_of_the_first_step_and_then_now_and_then(pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
     now, said = [0.0], []
     monkeypatch.setattr(telling.time, "monotonic", lambda: now[0])
-    step = trainer.Trainer.step
-    monkeypatch.setattr(
-        trainer.Trainer, "step", lambda self, batch: now.__setitem__(0, now[0] + 16.0) or step(self, batch)
-    )
+    begin, step = trainer.Trainer.begin_epoch, trainer.Trainer.step
+
+    def later(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(trainer.Trainer, "begin_epoch", lambda self: later(29.0) or begin(self))
+    monkeypatch.setattr(trainer.Trainer, "step", lambda self, batch: later(16.0) or step(self, batch))
     fit.fit(FitPaths((pairs,), tmp_path / "run"), CONFIG, say=said.append)
     lines = [line for line in said if line.startswith(("starting", "at step", "validating"))]
-    assert lines[0] == "starting step 1 of 3 of epoch 1 of 2; the first one takes longer, as it is compiled."
-    later = ["at step 2 of 3 of epoch 1 of 2", "at step 1 of 3 of epoch 2 of 2", "at step 3 of 3 of epoch 2 of 2"]
-    assert [line.partition(",")[0] for line in lines[1:]] == later
+    assert lines[:3] == [
+        "starting step 1 of 3 of epoch 1 of 2; the first one takes longer, as it is compiled.",
+        "at step 2 of 3 of epoch 1 of 2.",  # the device has not been looked at yet
+        "starting step 1 of 3 of epoch 2 of 2.",
+    ]
+    assert [line.partition(".")[0] for line in lines[3:]] == ["at step 2 of 3 of epoch 2 of 2"]
     assert said[0].startswith("training on")
     assert said[0].endswith(": 2 epochs of 3 steps.")
 
@@ -346,6 +389,17 @@ def test_step_reports_the_loss_of_the_batch_and_the_share_of_living_k(pairs):
     assert float(logs["k_alive"]) == 1.0
     trainer.model.get_layer("k").bias.assign([-100.0] * 3)
     assert float(trainer.step(batch)["k_alive"]) == 0.0
+
+
+def test_a_gpu_gets_bytes_and_learns_the_same(pairs, monkeypatch):
+    of = run.Run(FitPaths((pairs,)), CONFIG, (source(pairs),), None, (0, 1), print, 3, 3)
+    told = []
+    for gpu in (False, True):
+        monkeypatch.setattr(devices, "takes_bytes", lambda gpu=gpu: gpu)
+        batch = next(iter(devices.distribute(tf.distribute.get_strategy(), of.batches(0, 0))))
+        assert batch["hazy"].dtype == (tf.uint8 if gpu else tf.float32)
+        told.append(float(trainer_of(CONFIG).step(batch)["loss"]))
+    assert told[0] == told[1]
 
 
 def test_weight_decay_is_on_kernels_alone():
@@ -585,9 +639,8 @@ def test_damaged_newest_checkpoint_falls_back_and_says_so(finished, pairs, tmp_p
 # --- scenes ---
 
 
-def test_scenes_are_hazed_while_training(photos, make_options, load_recipe, tmp_path, monkeypatch):
+def test_scenes_are_hazed_while_training(photos, make_options, load_recipe, tmp_path):
     """By two recipes; a resume compares what they are, not how they were named."""
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
     options = make_options(photos, tmp_path / "scenes", variants=None, kind="scenes")
     make(dataclasses.replace(options, splits="train=0.75,validation=0.25"), load_recipe("aod-released"))
     config = dataclasses.replace(CONFIG, epochs=1, steps=5, crop=32, recipe="aod-released=0.5, aod-paper=0.5")
@@ -721,7 +774,6 @@ def test_average_is_what_is_validated_and_written(pairs):
 
 def test_rollback_leaves_the_batch_out_and_goes_on(pairs, tmp_path, monkeypatch):
     """What comes out is what a run without that batch comes to; a resumed run leaves it out too."""
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
     said: list[str] = []
     config = dataclasses.replace(CONFIG, on_nan="rollback")
     Poison(monkeypatch, 5)
@@ -772,7 +824,6 @@ def test_dead_k_stops_the_run(pairs, tmp_path, monkeypatch):
         return network
 
     monkeypatch.setattr(trainer.model, "build_aodnet", dead)
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
     with pytest.raises(RefusedError, match=r"K has died.*for \d\d steps"):
         fit.fit(
             FitPaths((pairs,), tmp_path / "run"), dataclasses.replace(CONFIG, epochs=30, batch=1, checkpoint_steps=99)
@@ -848,9 +899,8 @@ def test_flipped_bit_in_a_validation_shard_is_named_too(pairs, tmp_path):
         fit.fit(FitPaths((copy,), tmp_path / "run"), CONFIG)
 
 
-def test_damage_is_skipped_counted_and_told(pairs, tmp_path, monkeypatch):
+def test_damage_is_skipped_counted_and_told(pairs, tmp_path):
     """Two of six records cannot be read; the file is as long as it was."""
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
     copy = Path(shutil.copytree(pairs, tmp_path / "copy"))
     shard = manifest.load(copy).shards_of("train")[0]
     assert shard.records == 6
@@ -867,9 +917,8 @@ def test_damage_is_skipped_counted_and_told(pairs, tmp_path, monkeypatch):
     assert checkpoint.load_newest(tmp_path / "run" / "checkpoints")[0].meta["lost"] == {shard.name: 2}
 
 
-def test_callback_that_stops_inside_an_epoch_ends_no_epoch(pairs, tmp_path, capsys, monkeypatch):
+def test_callback_that_stops_inside_an_epoch_ends_no_epoch(pairs, tmp_path, capsys):
     """What was not trained on is left to a resume; the report copes with a run without a best epoch."""
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
 
     class Enough(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -950,7 +999,6 @@ def test_picture_that_was_made_so_is_found_by_its_batch(pairs, tmp_path, monkeyp
 
 
 def test_nan_in_validation_names_its_key_and_advises_no_rollback(pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
     validate, seen = trainer.Trainer._validate, []
 
     def poisoned(self, batch):
@@ -1022,7 +1070,6 @@ def test_run_without_its_history_is_refused(finished, pairs, tmp_path, content, 
 
 def test_a_pass_is_read_on_from_epoch_to_epoch(pairs, tmp_path, monkeypatch):
     """It is begun anew for its own begin alone, and what comes is what each epoch's own reading gives."""
-    monkeypatch.setattr(fit.run_folder, "plot_curves", lambda *_: None)
     begun, seen = [], []
     batches, step = run.Run.batches, trainer.Trainer.step
     monkeypatch.setattr(run.Run, "batches", lambda self, *place: begun.append(place) or batches(self, *place))

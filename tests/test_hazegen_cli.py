@@ -94,7 +94,8 @@ def test_card_is_written_again_with_what_is_given(run, dataset_copy):
     status, printed, error = run(["card", dataset_copy, "--license", "CC-BY-4.0", "--citation", "Doe,\n2020"])
     assert (status, error) == (0, "")
     assert printed.splitlines() == [
-        f"README.md, croissant.json, preview.jpg in '{dataset_copy}'; changed in the manifest: license, citation.",
+        f"README.md, croissant.json, preview.jpg, card.html in '{dataset_copy}'; changed in the manifest: "
+        "license, citation.",
         "  license    CC-BY-4.0",
         "  citation   Doe, 2020",
         "  source     not stated: pass --source",

@@ -514,7 +514,7 @@ def test_licence_is_no_part_of_the_plan_or_the_shards(photos, make_options, load
     assert manifest.load(options.out) == made.manifest
     assert vars(made.manifest.about) == {"license": "CC0-1.0", "citation": "", "source": "here"}
     different = {name for name, digest in contents(options.out).items() if reference[name] != digest}
-    assert different == {manifest.MANIFEST, "README.md", "croissant.json"}
+    assert different == {manifest.MANIFEST, "README.md", "croissant.json", "card.html"}
 
 
 def test_finished_dataset_takes_over_a_new_licence_and_keeps_what_is_not_given(

@@ -224,6 +224,16 @@ def test_the_steepest_fall_by_a_known_curve():
     assert 0.05 < least < 0.2
 
 
+@pytest.mark.parametrize("smoothed", [np.linspace(1.0, 2.0, 40), 1.0 - 0.004 * np.sin(np.arange(40.0))])
+def test_no_rate_is_suggested_where_the_loss_falls_at_none(smoothed):
+    """It only rises, or nothing but noise is in it."""
+    rates, files = np.geomspace(1.0, 10.0, 40), (Path("lr.png"), Path("lr.csv"))
+    found = lr_finder.Found(rates, smoothed, smoothed, smoothed, 1.0, 1.0, files)
+    with pytest.raises(RefusedError, match=r"falls at no learning rate\. Expected a fall by at least 1%.*'lr\.png'"):
+        lr_finder._check_fall(found)
+    lr_finder._check_fall(dataclasses.replace(found, smoothed=np.linspace(1.0, 0.98, 40)))
+
+
 def test_it_stops_where_the_loss_has_risen():
     assert not lr_finder.has_risen([1.0] * 20)
     assert not lr_finder.has_risen([1.0, 9.0])

@@ -83,15 +83,16 @@ def test_official_weights_score_as_published():
 
 
 def test_recipe_makes_the_released_pairs_again():
-    """RMSE of 1 against the released JPEGs, from clean image and 8-bit depth alone."""
+    """RMSE of 1 against every third of the released JPEGs, from clean image and 8-bit depth alone."""
     recipe = config.build(Recipe, config.read_config(config.find_config("aod-released", "recipes"), Recipe))
     # The whole grid, in the order of its numbers: beta in the rows, A in the columns.
     grid = {haze.variant: haze for haze in sampling.draw_variants(recipe, 0, "any", 21, 1.0)}
     fmt = DepthFormat(unit=10.0 / 255.0)
-    errors = []
-    for pair in read_pairs(released()):
+    errors, variants = [], set()
+    for pair in read_pairs(released(), step=3):
         frame, i, j = (int(part) for part in pair.name.removeprefix("NYU2_").split("_"))
         haze = grid[(i - 1) * 3 + (j - 1)]
+        variants.add(haze.variant)
         assert haze.beta == pytest.approx((0.04 * i,) * 3)
         assert haze.atmospheric_light == ((1.0, 0.9, 0.95)[j - 1],) * 3
         # The photos of the pairs are mirrored against the labelled frames.
@@ -99,7 +100,8 @@ def test_recipe_makes_the_released_pairs_again():
         assert np.isfinite(depth_m).all()
         made = synthesis.render(pair.clean, depth_m, haze, recipe.color_space).hazy
         errors.append(np.sqrt(np.mean((color.to_float(made) - color.to_float(pair.hazy)) ** 2)))
-    assert len(errors) == 316
+    assert len(errors) == 106
+    assert len(variants) == 21
     assert np.median(errors) <= 0.009
     assert max(errors) <= 0.0135
 
@@ -241,7 +243,7 @@ def test_from_photos_to_restored_pictures(tmp_path, capsys):
     assert "all" in hazegen("verify", dataset, "--workers", 1)
     said = aodnet("fit", "--data", dataset, "--out", run, "--epochs", 1, "--batch", 4, "--crop", 64,
                   "--validation-crop", 128)  # fmt: skip
-    assert "trained 1 epochs" in said
+    assert "trained 1 epoch on" in said
     table = aodnet("evaluate", "--model", run / "best.weights.h5", "--data", dataset, "--out", scores)
     assert "2 pairs" in table
     for row in ("hazy input", "best global affine", "dark channel prior", "run/best"):

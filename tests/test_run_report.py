@@ -17,6 +17,7 @@ from hazegen.html import POLICY
 
 DIGEST = "ab" * 32
 HOSTILE = "<script>alert(1)</script>"
+HEAD = "epoch,loss,val_loss,val_psnr_rgb,val_ssim_rgb,learning_rate,data_wait,images_per_s"
 FACTS = {
     "device": "the CPU",
     "processes": 1,
@@ -95,6 +96,8 @@ def told(data: bytes, text: str) -> bytes:
         '{"rows": [{"name": "a", "rank": "", "height": -4, "tiles": [["hazy", 1]]}]}',
         '{"rows": [{"name": "a", "rank": "", "height": 4, "tiles": [["a", 1], ["b", 1]]}]}',
         '{"rows": [{"name": "a", "rank": "", "height": 4, "tiles": 3}]}',
+        '{"rows": [{"name": "a", "rank": "", "height": Infinity, "tiles": [["hazy", 1]]}]}',
+        '{"rows": [{"name": "a", "rank": "", "height": 4, "tiles": [["hazy", 1%s]]}]}' % ("0" * 400),
         "[" * 60_000,
     ],
 )
@@ -163,6 +166,21 @@ def test_journal_of_a_killed_run_is_read_without_its_last_line(tmp_path):
     (tmp_path / journal.FILE).write_text("\n".join(lines))
     assert journal.read(tmp_path) == [{"event": "begin"}]
     assert journal.read(tmp_path / "none") == []
+
+
+def test_journal_goes_on_after_a_line_that_was_cut_off(tmp_path):
+    """As a full disk leaves it: the next beginning is not lost with it."""
+    (tmp_path / journal.FILE).write_text('{"event": "begin"}\n{"event": "warn')
+    with Journal(tmp_path, lambda _: None).kept({"epoch": 1, "step": 4}, dict):
+        pass
+    assert [event["event"] for event in journal.read(tmp_path)] == ["begin", "begin", "end"]
+
+
+def test_very_long_journal_is_read_at_both_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "MOST_BYTES", 100)
+    lines = [json.dumps({"event": "warning", "text": f"{number:03}"}) for number in range(40)]
+    (tmp_path / journal.FILE).write_text("\n".join(lines))
+    assert [event["text"] for event in journal.read(tmp_path)] == ["000", "039"]
 
 
 # --- the page ---
@@ -245,6 +263,47 @@ def test_few_epochs_of_many_are_shown_the_best_among_them(tmp_path):
     assert (list(pictures), problems) == (shown, [])
 
 
+def test_curves_of_very_many_epochs_have_a_limit(tmp_path):
+    run = make_run(tmp_path / "run", epochs=1)
+    row = history.read_history(run / history.HISTORY)[0]
+    history.write_history(run / history.HISTORY, [row | {"epoch": float(epoch)} for epoch in range(1, 5002)])
+    facts = run_facts.read(run)
+    some = facts.some_rows(pages.MOST_POINTS)
+    assert 500 <= len(some) <= pages.MOST_POINTS
+    assert some[-1]["epoch"] == 5001
+    assert facts.some_rows(5001) == facts.rows
+    assert max(page.count(",") for page in run_report.write(run).split('points="')[1:]) < 3 * pages.MOST_POINTS
+
+
+def test_settings_are_those_that_a_plain_command_has_not(tmp_path):
+    """Against configs/training/default.yaml, which `aodnet fit` reads unless it is told otherwise."""
+    run = make_run(tmp_path / "run", epochs=0, config="loss: l1=1, ssim=0.2\nlearning_rate: 0.004\nclip_norm: 1.0\n")
+    given, _, rest = run_report.write(run).partition('<section id="settings"')[2].partition("<details>")
+    assert "<td>learning_rate</td><td>0.004</td><td>0.003</td>" in given
+    assert "<td>clip_norm</td>" not in given
+    assert "<td>loss</td><td>l1=1, ssim=0.2</td>" in rest
+
+
+def test_first_and_last_of_many_warnings_are_told(tmp_path):
+    run = make_run(tmp_path / "run")
+    with (run / journal.FILE).open("a") as file:
+        file.writelines(json.dumps({"event": "warning", "text": f"number {n:02}."}) + "\n" for n in range(60))
+    page = run_report.write(run)
+    told = [n for n in range(60) if f"number {n:02}." in page]
+    assert told == [*range(9), *range(50, 60)]
+    assert "... 41 more warnings between, in journal.jsonl ..." in page
+
+
+def test_commands_are_those_that_were_typed(tmp_path):
+    """Not one space less; and none where the run was started from Python."""
+    run = make_run(tmp_path / "run", epochs=0)
+    path = run / journal.FILE
+    path.write_text(path.read_text().replace("--data x", "--data 'a  b--resume'"))
+    assert run_report.commands(run_facts.read(run)) == ["aodnet fit --data 'a  b--resume' --resume"]
+    path.write_text(path.read_text().replace("aodnet fit --data 'a  b--resume'", ""))
+    assert run_report.commands(run_facts.read(run)) == []
+
+
 def test_damaged_pictures_are_told_and_the_rest_is_shown(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "validation" / "epoch-0002.png").write_bytes(b"nothing")
@@ -266,13 +325,16 @@ def test_pictures_of_an_older_run_are_not_taken_apart(tmp_path):
         ("config.yaml", "epochs: many\n"),
         ("config.yaml", "[" * 3000),
         ("config.yaml", "x" * 300_000),
+        ("config.yaml", b"epochs: 3 # \xff\n"),
+        ("history.csv", f"{HEAD}\ninf,1,1,1,1,1,1,1\n"),
+        ("history.csv", f"{HEAD}\n-2,1,1,1,1,1,1,1\n"),
         ("history.csv", "epoch,loss\n1,2\n"),
         ("history.csv", "epoch,loss\n\0,1\n"),
     ],
 )
 def test_hostile_run_is_refused(name, content, tmp_path):
     run = make_run(tmp_path / "run")
-    (run / name).write_text(content)
+    (run / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(RefusedError, match=r"'.*run' is a run that cannot be read\..*Expected"):
         run_facts.read(run)
 

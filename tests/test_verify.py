@@ -240,8 +240,9 @@ def test_missing_card_is_told_and_no_damage(dataset_copy, capsys):
     found = verify.verify(dataset_copy, 1, quick=True)
     assert (found.card, found.problems()) == (list(card.FILES), [])
     assert cli.main(["verify", str(dataset_copy), "--quick"]) == 0
-    assert "warning: files of the card are missing: README.md, croissant.json, preview.jpg; hazegen card" in (
-        capsys.readouterr().out
+    assert (
+        "warning: files of the card are missing: README.md, croissant.json, preview.jpg, card.html; hazegen card"
+        in (capsys.readouterr().out)
     )
 
 
