@@ -3,13 +3,12 @@
 import argparse
 import dataclasses
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aodnet import weight_names
+from aodnet import told, weight_names
 from aodnet.quiet import load_tensorflow
 from hazegen import config, manifest, stores
 from hazegen.errors import UsageError
@@ -54,7 +53,7 @@ def run_evaluate(argv: list[str]) -> int:
     if detector is not None:
         check_names(files)
     _evaluate(
-        files, source, measures, detector, detection.iou, out, shlex.join(["aodnet", "evaluate", *argv]),
+        files, source, measures, detector, detection.iou, out, told.command("aodnet", "evaluate", *argv),
         lambda: tracking.log_evaluation(options, choice, out, files, source.data, print),
     )  # fmt: skip
     return 0
@@ -127,8 +126,8 @@ def _evaluate(
             objects = detect_models(models, source, detector, iou, out)
             print(f"\n{format_summary(objects)}")
     finally:
-        told = {name: (path, manifest.sha256(path)) for name, path in files.items()}
-        done = Done(report, out, told, measures, command, objects)
+        models = {name: (path, manifest.sha256(path)) for name, path in files.items()}
+        done = Done(report, out, models, measures, command, objects)
         pages.leave(out / pages.REPORT, lambda: evaluation_report.write(done), print)
         log()
     print("\n" + "\n".join(_places(out, source.has_clean, bool(report.bins), detector is not None)))

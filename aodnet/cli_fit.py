@@ -5,12 +5,11 @@ import contextlib
 import dataclasses
 import gc
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from aodnet import interrupts
+from aodnet import interrupts, told
 from aodnet.cli_options import add_training_options, read_data, read_settings
 from aodnet.quiet import load_tensorflow
 from hazegen import config, manifest
@@ -45,7 +44,7 @@ def run_fit(argv: list[str]) -> int:
     cluster = workers.join_cluster(config.build(WorkerOptions, config.given(given, WorkerOptions)))
     try:
         with interrupts.heard_at_once():
-            fitted = _fit(paths, settings, options, what, cluster, shlex.join(["aodnet", "fit", *argv]))
+            fitted = _fit(paths, settings, options, what, cluster, told.command("aodnet", "fit", *argv))
     except KeyboardInterrupt as interrupt:
         status = _interrupted(paths, interrupt)
         if cluster is not None:

@@ -90,9 +90,9 @@ def where(done: Done) -> str:
     """Where the pictures came from."""
     source = done.report.source
     if source.data is not None:
-        return f"split {source.split} of '{pages.cut(source.data, 200)}'"
+        return f"split {source.split} of '{pages.cut(Path(source.data).name, 200)}'"
     folders = [folder for folder in (source.pairs, source.hazy, source.clean) if folder is not None]
-    return " and ".join(f"'{pages.cut(folder, 200)}'" for folder in folders)
+    return " and ".join(f"'{pages.cut(Path(folder).name, 200)}'" for folder in folders)
 
 
 def _tiles(done: Done) -> Markup:
@@ -253,7 +253,7 @@ def _data(done: Done) -> list[Part]:
 
 def _settings(done: Done) -> list[Part]:
     rows = [
-        (pages.cut(name, 80), pages.cut(path, 200), html.element("code", digest))
+        (pages.cut(name, 80), pages.cut(Path(path).name, 200), html.element("code", digest))
         for name, (path, digest) in done.models.items()
     ]
     command = [html.code(done.command[:8000])] if done.command else []
@@ -273,6 +273,6 @@ def _files(done: Done) -> list[Part]:
 
 def commands(done: Done) -> list[str]:
     """What may be typed next."""
-    model = str(done.models[done.model][0])
+    model = Path(done.models[done.model][0]).name
     predict = shlex.join(["aodnet", "predict", "photos", "--model", model, "--out", "restored"])
-    return [predict, f"{shlex.join(['aodnet', 'compare', str(done.out)])} ANOTHER_EVALUATION"]
+    return [predict, f"{shlex.join(['aodnet', 'compare', done.out.resolve().name])} ANOTHER_EVALUATION"]

@@ -99,7 +99,7 @@ def _versions() -> dict[str, Any]:
 def of_dataset(folder: Path, known: manifest.Manifest, weight: float | None) -> dict[str, Any]:
     """What the journal keeps of a dataset."""
     splits = {split: known.records_of(split) for split in manifest.SPLITS}
-    facts = {"folder": str(folder), "digest": manifest.digest(known), "kind": known.kind, "records": splits}
+    facts = {"folder": folder.name, "digest": manifest.digest(known), "kind": known.kind, "records": splits}
     return facts | {"recipe": str(known.recipe.get("name")), "weight": weight}
 
 

@@ -88,7 +88,9 @@ def cut(value: object, most: int = MOST_LETTERS) -> str:
 
 
 def shown(value: object) -> str:
-    """A setting as it is typed."""
+    """A setting as it is typed; of a path its name."""
+    if isinstance(value, Path):
+        return cut(value.name)
     return cut(f"{value:g}" if isinstance(value, float) else value)
 
 

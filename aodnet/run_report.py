@@ -232,7 +232,7 @@ def _files(facts: RunFacts) -> list[Part]:
 
 def commands(facts: RunFacts) -> list[str]:
     """What may be typed next."""
-    run = str(facts.folder)
+    run = facts.folder.resolve().name
     if not facts.best:
         command = str(facts.begun.get("command") or "")[:8000]
         return [command if "--resume" in command.split() else f"{command} --resume"] if command else []

@@ -192,7 +192,7 @@ def test_page_tells_what_was_trained_and_how_it_went(tmp_path):
     for text in (
         "Training run first", "Finished: 3 epochs", "40 pairs of", "recipe fog", "22.00 dB", "best epoch (2)", DIGEST,
         "hazy, 10.00 dB", "epoch 1, 11.00 dB", "epoch 3, 13.00 dB", "K of room#1, epoch 2",
-        "Warning: a record was lost", f"aodnet evaluate --model {run}/best.weights.h5 --data",
+        "Warning: a record was lost", f"aodnet evaluate --model {run.name}/best.weights.h5 --data",
         "An epoch has 5 steps of 8 examples",
         "aodnet fit --data x",
     ):  # fmt: skip
